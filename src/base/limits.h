@@ -1,0 +1,18 @@
+/* base/limits.h: every cap on what a client can make us hold, with its reason. */
+#pragma once
+
+#define LIMIT_BODY ((size_t)16 << 20)          /* clients send log batches of up to 4 MB; twice that and room */
+#define LIMIT_REPLY ((size_t)256 << 20)        /* 200 rows of the largest parameters (512 KB) and room */
+#define LIMIT_JSON_DEPTH 200                   /* nesting; a C stack frame each when walked */
+#define LIMIT_HEADERS ((size_t)32 << 10)       /* all request headers of one request */
+#define LIMIT_URL ((size_t)8 << 10)
+#define LIMIT_PAGE 200                         /* the API's largest page */
+#define LIMIT_EVENTS_PAGE 50
+#define LIMIT_PARAMETERS ((size_t)512 << 10)   /* the published limit of a run's parameters */
+#define LIMIT_FRAME ((size_t)4 << 20)          /* a WebSocket message; task-run events may hold 1.5 MB */
+#define LIMIT_CONNECTIONS 20000
+#define LIMIT_SUBSCRIBER_QUEUE 256             /* events waiting for one reader; past it they are dropped */
+#define LIMIT_WRITE_QUEUE 20000                /* writes waiting for the writer; past it 503 */
+#define LIMIT_BATCH 1024                       /* writes in one commit */
+#define LIMIT_SQL ((size_t)256 << 10)          /* one built statement */
+#define LIMIT_FILTER_TERMS 2000                /* bound values in one filter */

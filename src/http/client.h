@@ -1,0 +1,48 @@
+/* http/client.h: a blocking HTTP client on libcurl that keeps its connection, for command line and worker.
+ *
+ * Not thread-safe: a client a thread. Knows the API's habits: JSON in and out, authorization, CSRF token
+ * only after a 403 asks for one, retries on 408, 429, 502, 503 and on a refused connection (exponential with
+ * jitter, or Retry-After). */
+#pragma once
+#include "base/err.h"
+#include "json/json.h"
+
+struct client;
+
+struct client_options {
+    Str base_url;     /* "http://127.0.0.1:4200/api"; also "unix:/path/to.sock" + base path after ':' */
+    Str auth_string;  /* "user:pass" for Basic; STR_NONE: none */
+    Str api_key;      /* Bearer; used where there is no auth string */
+    Str user_agent;   /* STR_NONE: "millpond/<version> (API 0.8.4)" */
+    Str headers;      /* extra "Name: value\n" lines; STR_NONE: none */
+    Dur timeout;      /* of one try; 0: 60 s */
+    int retries;      /* further tries; -1: 5 */
+};
+
+struct response {
+    int status;
+    Str body;                /* in the arena given */
+    const struct json *json; /* NULL where the body is none */
+};
+
+struct client *client_create(const struct client_options *o);
+void client_free(struct client *c);
+void client_freep(struct client **c);
+
+/* One call: path starts with '/', below base_url, already percent-encoded; body STR_NONE: none. 0 where an answer
+ * came, whatever its status; -1 where none did (err says what was tried and what to do). */
+NODISCARD int client_call(struct client *c, struct arena *a, const char *method, Str path, Str body,
+                          struct response *ret, struct err *err);
+/* As client_call, but a status of 400 and more is an error too: *err gets the code and the sentence that the
+ * body holds (`detail`, `exception_message`, or the first violations). */
+NODISCARD int client_json(struct client *c, struct arena *a, const char *method, Str path, Str body,
+                          const struct json **ret, struct err *err);
+/* The sentence in an error body of any of the API's three shapes. */
+Str response_error_text(struct arena *a, const struct response *r);
+/* Percent-encodes one path segment. */
+Str url_segment(struct arena *a, Str s);
+/* "http://…/api" + path as ws://… for ws_connect. */
+Str client_ws_url(const struct client *c, struct arena *a, Str path);
+/* Header lines ("Authorization: …\r\n") for ws_connect, and the token of the sockets' auth message (JSON value). */
+Str client_auth_headers(const struct client *c, struct arena *a);
+Str client_ws_token(const struct client *c);

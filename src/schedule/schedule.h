@@ -1,0 +1,35 @@
+/* schedule/schedule.h: when a schedule next fires: cron, interval, RRULE; in a time zone.
+ *
+ * Reads the API's schedule objects ({cron, timezone, day_or}, {interval, anchor_date, timezone}, {rrule, timezone}) and
+ * walks their instants in order. Immutable once parsed: threads may share it. */
+#pragma once
+#include "json/json.h"
+
+struct zone;     /* a time zone by IANA name; lives as long as the process; thread-safe */
+struct schedule; /* lives as long as its arena */
+
+/* NULL where there is no such zone ("Europe/Berlin", "UTC", "EST5EDT"). Cached. */
+const struct zone *zone_find(Str name);
+/* Offset from UTC in force at t, µs. */
+Dur zone_offset(const struct zone *z, Time utc);
+/* Local wall time (µs since 1970 as if it were UTC) to UTC: in a gap or overlap as Python's zoneinfo with fold=0. */
+Time zone_to_utc(const struct zone *z, Time local);
+
+enum schedule_kind { SCHEDULE_CRON, SCHEDULE_INTERVAL, SCHEDULE_RRULE };
+
+/* From the API's object: the kind by its keys; unknown keys, bad expressions, zones and ranges are refused: NULL with
+ * ERR_UNPROCESSABLE and a sentence that names what is wrong. `now` stands for a missing anchor date. */
+NODISCARD const struct schedule *schedule_parse(struct arena *a, const struct json *v, Time now, struct err *err);
+enum schedule_kind schedule_kind(const struct schedule *s);
+/* The object with its defaults filled in, as the API stores and answers it (timezone null, day_or true, anchor_date, interval as
+ * float seconds …). A rule without DTSTART gets one as the reference does on a deployment. */
+void schedule_print(const struct schedule *s, struct jw *w);
+Str schedule_timezone(const struct schedule *s); /* STR_NONE: UTC */
+
+/* The first instants not before `start` (and, unless TIME_NONE, not after `end`), ascending, without doubles, at most n;
+ * the number found. A cron whose start has microseconds begins after it, as the reference's does. */
+size_t schedule_next(struct arena *a, const struct schedule *s, Time start, Time end, size_t n, Time *ret);
+
+/* An instant in the schedule's zone as "2026-03-07 09:00:00-05:00" (microseconds if any): part of the
+ * idempotency key of scheduled runs. */
+Str schedule_local_text(struct arena *a, const struct schedule *s, Time t);

@@ -1,0 +1,327 @@
+-- A workspace's records. Types are PostgreSQL's; for SQLite whole words are replaced (db/db.h).
+-- Times are µs since 1970 UTC, JSON is text as it was sent, booleans are 0 or 1.
+-- Few indexes, most of them partial: the pages that a commit dirties are what a run costs. Ids are UUIDv7,
+-- so that primary keys grow at their right end; states are clustered by their run.
+
+CREATE TABLE flow (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text NOT NULL UNIQUE,
+    tags text NOT NULL,
+    labels text
+);
+
+CREATE TABLE concurrency_limit_v2 (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    active bigint NOT NULL,
+    name text NOT NULL UNIQUE,
+    "limit" bigint NOT NULL,
+    active_slots bigint NOT NULL,
+    denied_slots bigint NOT NULL,
+    slot_decay_per_second double precision NOT NULL,
+    avg_slot_occupancy_seconds double precision NOT NULL
+);
+
+-- A slot that is held until `expires`, by whom; freed by its holder or, when it expires, by the repossessor.
+CREATE TABLE concurrency_lease (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    expires bigint NOT NULL,
+    slots bigint NOT NULL,
+    limit_ids text NOT NULL,
+    holder_type text,
+    holder_id uuid
+);
+CREATE INDEX concurrency_lease_expires ON concurrency_lease (expires);
+
+CREATE TABLE work_pool (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text NOT NULL UNIQUE,
+    description text,
+    type text NOT NULL,
+    base_job_template text NOT NULL,
+    is_paused bigint NOT NULL,
+    concurrency_limit bigint,
+    storage_configuration text NOT NULL,
+    default_queue_id uuid,
+    status text,
+    last_transitioned_status_at bigint,
+    last_status_event_id uuid
+);
+
+CREATE TABLE work_queue (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text NOT NULL,
+    description text,
+    is_paused bigint NOT NULL,
+    concurrency_limit bigint,
+    priority bigint,
+    work_pool_id uuid NOT NULL REFERENCES work_pool (id) ON DELETE CASCADE,
+    filter text,
+    last_polled bigint,
+    status text NOT NULL,
+    UNIQUE (work_pool_id, name)
+);
+
+CREATE TABLE worker (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text NOT NULL,
+    work_pool_id uuid NOT NULL REFERENCES work_pool (id) ON DELETE CASCADE,
+    last_heartbeat_time bigint,
+    heartbeat_interval_seconds bigint,
+    status text NOT NULL,
+    UNIQUE (work_pool_id, name)
+);
+
+CREATE TABLE block_type (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text NOT NULL,
+    slug text NOT NULL UNIQUE,
+    logo_url text,
+    documentation_url text,
+    description text,
+    code_example text,
+    is_protected bigint NOT NULL
+);
+
+CREATE TABLE block_schema (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    checksum text NOT NULL,
+    fields text NOT NULL,
+    block_type_id uuid NOT NULL REFERENCES block_type (id) ON DELETE CASCADE,
+    capabilities text NOT NULL,
+    version text NOT NULL,
+    UNIQUE (checksum, version)
+);
+
+CREATE TABLE block_document (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text,
+    block_schema_id uuid NOT NULL REFERENCES block_schema (id) ON DELETE CASCADE,
+    block_type_id uuid NOT NULL REFERENCES block_type (id) ON DELETE CASCADE,
+    is_anonymous bigint NOT NULL,
+    sealed text NOT NULL,
+    UNIQUE (block_type_id, name)
+);
+
+-- `name` of the parent document's data is the referenced document.
+CREATE TABLE block_document_reference (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text NOT NULL,
+    parent_block_document_id uuid NOT NULL REFERENCES block_document (id) ON DELETE CASCADE,
+    reference_block_document_id uuid NOT NULL REFERENCES block_document (id) ON DELETE CASCADE,
+    CHECK (parent_block_document_id <> reference_block_document_id)
+);
+CREATE INDEX block_document_reference_parent ON block_document_reference (parent_block_document_id);
+CREATE INDEX block_document_reference_target ON block_document_reference (reference_block_document_id);
+
+CREATE TABLE deployment (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text NOT NULL,
+    version text,
+    description text,
+    flow_id uuid NOT NULL REFERENCES flow (id) ON DELETE CASCADE,
+    paused bigint NOT NULL,
+    concurrency_options text,
+    parameters text NOT NULL,
+    tags text NOT NULL,
+    labels text,
+    work_queue_name text,
+    work_queue_id uuid REFERENCES work_queue (id) ON DELETE SET NULL,
+    last_polled bigint,
+    parameter_openapi_schema text,
+    path text,
+    pull_steps text,
+    entrypoint text,
+    storage_document_id uuid,
+    infrastructure_document_id uuid,
+    created_by text,
+    updated_by text,
+    status text NOT NULL,
+    enforce_parameter_schema bigint NOT NULL,
+    job_variables text NOT NULL,
+    concurrency_limit_id uuid REFERENCES concurrency_limit_v2 (id) ON DELETE SET NULL,
+    UNIQUE (flow_id, name)
+);
+CREATE INDEX deployment_work_queue ON deployment (work_queue_id) WHERE work_queue_id IS NOT NULL;
+
+-- next_due: when the scheduler must look at the schedule again; null where it has nothing more to give
+-- or must not (inactive, deployment paused).
+CREATE TABLE deployment_schedule (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    deployment_id uuid NOT NULL REFERENCES deployment (id) ON DELETE CASCADE,
+    schedule text NOT NULL,
+    active bigint NOT NULL,
+    max_scheduled_runs bigint,
+    parameters text NOT NULL,
+    slug text,
+    next_due bigint,
+    UNIQUE (deployment_id, slug)
+);
+CREATE INDEX deployment_schedule_due ON deployment_schedule (next_due) WHERE next_due IS NOT NULL;
+
+CREATE TABLE flow_run (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text NOT NULL,
+    flow_id uuid NOT NULL REFERENCES flow (id) ON DELETE CASCADE,
+    state_id uuid,
+    deployment_id uuid,
+    deployment_version text,
+    work_queue_id uuid,
+    work_queue_name text,
+    flow_version text,
+    parameters text NOT NULL,
+    idempotency_key text,
+    context text NOT NULL,
+    empirical_policy text NOT NULL,
+    tags text NOT NULL,
+    labels text,
+    parent_task_run_id uuid,
+    state_type text,
+    state_name text,
+    state_timestamp bigint,
+    run_count bigint NOT NULL,
+    expected_start_time bigint,
+    next_scheduled_start_time bigint,
+    start_time bigint,
+    end_time bigint,
+    total_run_time bigint NOT NULL,
+    auto_scheduled bigint NOT NULL,
+    infrastructure_document_id uuid,
+    infrastructure_pid text,
+    created_by text,
+    job_variables text
+);
+CREATE UNIQUE INDEX flow_run_idempotency ON flow_run (flow_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+-- Runs that wait: what a worker asks for, what becomes late, what the scheduler counts.
+CREATE INDEX flow_run_scheduled ON flow_run (next_scheduled_start_time) WHERE state_type = 'SCHEDULED';
+CREATE INDEX flow_run_queue ON flow_run (work_queue_id, next_scheduled_start_time) WHERE state_type = 'SCHEDULED' AND work_queue_id IS NOT NULL;
+-- Runs under way: slots in use, pauses, cancellations.
+CREATE INDEX flow_run_active ON flow_run (state_type, work_queue_id) WHERE state_type IN ('PENDING', 'RUNNING', 'PAUSED', 'CANCELLING');
+CREATE INDEX flow_run_deployment ON flow_run (deployment_id, id) WHERE deployment_id IS NOT NULL;
+CREATE INDEX flow_run_parent ON flow_run (parent_task_run_id) WHERE parent_task_run_id IS NOT NULL;
+
+-- Clustered by run (SQLite: WITHOUT ROWID); `id` alone is looked up rarely.
+CREATE TABLE flow_run_state (
+    run_id uuid NOT NULL REFERENCES flow_run (id) ON DELETE CASCADE,
+    id uuid NOT NULL,
+    type text NOT NULL,
+    name text,
+    timestamp bigint NOT NULL,
+    message text,
+    data text,
+    state_details text NOT NULL,
+    PRIMARY KEY (run_id, timestamp)
+);
+CREATE INDEX flow_run_state_id ON flow_run_state (id);
+
+CREATE TABLE flow_run_input (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    flow_run_id uuid NOT NULL REFERENCES flow_run (id) ON DELETE CASCADE,
+    key text NOT NULL,
+    value text NOT NULL,
+    sender text,
+    UNIQUE (flow_run_id, key)
+);
+
+CREATE TABLE task_run (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text NOT NULL,
+    flow_run_id uuid REFERENCES flow_run (id) ON DELETE CASCADE,
+    task_key text NOT NULL,
+    dynamic_key text NOT NULL,
+    cache_key text,
+    cache_expiration bigint,
+    task_version text,
+    empirical_policy text NOT NULL,
+    tags text NOT NULL,
+    labels text,
+    state_id uuid,
+    task_inputs text NOT NULL,
+    state_type text,
+    state_name text,
+    state_timestamp bigint,
+    run_count bigint NOT NULL,
+    flow_run_run_count bigint NOT NULL,
+    expected_start_time bigint,
+    next_scheduled_start_time bigint,
+    start_time bigint,
+    end_time bigint,
+    total_run_time bigint NOT NULL,
+    UNIQUE (flow_run_id, task_key, dynamic_key)
+);
+CREATE UNIQUE INDEX task_run_without_flow ON task_run (task_key, dynamic_key) WHERE flow_run_id IS NULL;
+
+CREATE TABLE task_run_state (
+    run_id uuid NOT NULL REFERENCES task_run (id) ON DELETE CASCADE,
+    id uuid NOT NULL,
+    type text NOT NULL,
+    name text,
+    timestamp bigint NOT NULL,
+    message text,
+    data text,
+    state_details text NOT NULL,
+    PRIMARY KEY (run_id, timestamp, id)
+);
+CREATE INDEX task_run_state_id ON task_run_state (id);
+
+CREATE TABLE task_run_state_cache (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    cache_key text NOT NULL,
+    cache_expiration bigint,
+    task_run_state_id uuid NOT NULL
+);
+CREATE INDEX task_run_state_cache_key ON task_run_state_cache (cache_key, id);
+
+CREATE TABLE variable (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text NOT NULL UNIQUE,
+    value text,
+    tags text NOT NULL
+);
+
+-- Named values of the server's own.
+CREATE TABLE configuration (
+    key text NOT NULL PRIMARY KEY,
+    updated bigint NOT NULL,
+    value text NOT NULL
+);
+
+CREATE TABLE csrf_token (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    client text NOT NULL UNIQUE,
+    token text NOT NULL,
+    expiration bigint NOT NULL
+);

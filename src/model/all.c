@@ -1,0 +1,233 @@
+#include "model/all.h"
+
+#include <string.h>
+
+const char *const state_type_names[] = {"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED",
+                                        "CANCELLED", "CRASHED", "PAUSED",  "CANCELLING", NULL};
+_Static_assert(COUNT_OF(state_type_names) == STATE_COUNT + 1, "a name per state type");
+const char *const collision_strategy_names[] = {"ENQUEUE", "CANCEL_NEW", NULL};
+const char *const deployment_status_names[] = {"READY", "NOT_READY", NULL};
+const char *const work_pool_status_names[] = {"READY", "NOT_READY", "PAUSED", NULL};
+const char *const work_queue_status_names[] = {"READY", "NOT_READY", "PAUSED", NULL};
+const char *const worker_status_names[] = {"ONLINE", "OFFLINE", NULL};
+
+int state_type_of(Str name)
+{
+    for (int i = 0; i < STATE_COUNT; i++)
+        if (str_eqz(name, state_type_names[i]))
+            return i;
+    return -1;
+}
+
+Str state_type_text(enum state_type t)
+{
+    return str_of(state_type_names[t]);
+}
+
+
+static const struct field created_by_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct created_by, name), dflt, more, doc},
+#include "model/created_by.def"
+#undef FIELD
+};
+static struct resource_sql created_by_sql;
+const struct resource created_by_shape = {"created_by", NULL, created_by_fields, COUNT_OF(created_by_fields), sizeof(struct created_by), .ignore_unknown = true, .sql = &created_by_sql};
+
+static const struct field state_details_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct state_details, name), dflt, more, doc},
+#include "model/state_details.def"
+#undef FIELD
+};
+static struct resource_sql state_details_sql;
+const struct resource state_details_shape = {"state_details", NULL, state_details_fields, COUNT_OF(state_details_fields), sizeof(struct state_details), .ignore_unknown = true, .sql = &state_details_sql};
+
+static const struct field flow_run_policy_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct flow_run_policy, name), dflt, more, doc},
+#include "model/flow_run_policy.def"
+#undef FIELD
+};
+static struct resource_sql flow_run_policy_sql;
+const struct resource flow_run_policy_shape = {"flow_run_policy", NULL, flow_run_policy_fields, COUNT_OF(flow_run_policy_fields), sizeof(struct flow_run_policy), .ignore_unknown = true, .sql = &flow_run_policy_sql};
+
+static const struct field task_run_policy_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct task_run_policy, name), dflt, more, doc},
+#include "model/task_run_policy.def"
+#undef FIELD
+};
+static struct resource_sql task_run_policy_sql;
+const struct resource task_run_policy_shape = {"task_run_policy", NULL, task_run_policy_fields, COUNT_OF(task_run_policy_fields), sizeof(struct task_run_policy), .ignore_unknown = true, .sql = &task_run_policy_sql};
+
+static const struct field concurrency_options_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct concurrency_options, name), dflt, more, doc},
+#include "model/concurrency_options.def"
+#undef FIELD
+};
+static struct resource_sql concurrency_options_sql;
+const struct resource concurrency_options_shape = {"concurrency_options", NULL, concurrency_options_fields, COUNT_OF(concurrency_options_fields), sizeof(struct concurrency_options), .ignore_unknown = true, .sql = &concurrency_options_sql};
+
+static const struct field work_pool_storage_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct work_pool_storage, name), dflt, more, doc},
+#include "model/work_pool_storage.def"
+#undef FIELD
+};
+static struct resource_sql work_pool_storage_sql;
+const struct resource work_pool_storage_shape = {"work_pool_storage", NULL, work_pool_storage_fields, COUNT_OF(work_pool_storage_fields), sizeof(struct work_pool_storage), .sql = &work_pool_storage_sql};
+
+static const struct field queue_filter_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct queue_filter, name), dflt, more, doc},
+#include "model/queue_filter.def"
+#undef FIELD
+};
+static struct resource_sql queue_filter_sql;
+const struct resource queue_filter_shape = {"queue_filter", NULL, queue_filter_fields, COUNT_OF(queue_filter_fields), sizeof(struct queue_filter), .sql = &queue_filter_sql};
+
+static const struct field flow_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct flow, name), dflt, more, doc},
+#include "model/flow.def"
+#undef FIELD
+};
+static struct resource_sql flow_sql;
+const struct resource flow_resource = {"flow", "flow", flow_fields, COUNT_OF(flow_fields), sizeof(struct flow), .sql = &flow_sql};
+
+static const struct field state_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct state, name), dflt, more, doc},
+#include "model/state.def"
+#undef FIELD
+};
+static struct resource_sql state_sql;
+const struct resource state_resource = {"state", "flow_run_state", state_fields, COUNT_OF(state_fields), sizeof(struct state), .sql = &state_sql};
+
+static const struct field flow_run_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct flow_run, name), dflt, more, doc},
+#include "model/flow_run.def"
+#undef FIELD
+};
+static struct resource_sql flow_run_sql;
+const struct resource flow_run_resource = {"flow_run", "flow_run", flow_run_fields, COUNT_OF(flow_run_fields), sizeof(struct flow_run), .sql = &flow_run_sql};
+
+static const struct field task_run_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct task_run, name), dflt, more, doc},
+#include "model/task_run.def"
+#undef FIELD
+};
+static struct resource_sql task_run_sql;
+const struct resource task_run_resource = {"task_run", "task_run", task_run_fields, COUNT_OF(task_run_fields), sizeof(struct task_run), .sql = &task_run_sql};
+
+static const struct field deployment_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct deployment, name), dflt, more, doc},
+#include "model/deployment.def"
+#undef FIELD
+};
+static struct resource_sql deployment_sql;
+const struct resource deployment_resource = {"deployment", "deployment", deployment_fields, COUNT_OF(deployment_fields), sizeof(struct deployment), .sql = &deployment_sql};
+
+static const struct field deployment_schedule_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct deployment_schedule, name), dflt, more, doc},
+#include "model/deployment_schedule.def"
+#undef FIELD
+};
+static struct resource_sql deployment_schedule_sql;
+const struct resource deployment_schedule_resource = {"deployment_schedule", "deployment_schedule", deployment_schedule_fields, COUNT_OF(deployment_schedule_fields), sizeof(struct deployment_schedule), .sql = &deployment_schedule_sql};
+
+static const struct field work_pool_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct work_pool, name), dflt, more, doc},
+#include "model/work_pool.def"
+#undef FIELD
+};
+static struct resource_sql work_pool_sql;
+const struct resource work_pool_resource = {"work_pool", "work_pool", work_pool_fields, COUNT_OF(work_pool_fields), sizeof(struct work_pool), .sql = &work_pool_sql};
+
+static const struct field work_queue_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct work_queue, name), dflt, more, doc},
+#include "model/work_queue.def"
+#undef FIELD
+};
+static struct resource_sql work_queue_sql;
+const struct resource work_queue_resource = {"work_queue", "work_queue", work_queue_fields, COUNT_OF(work_queue_fields), sizeof(struct work_queue), .sql = &work_queue_sql};
+
+static const struct field worker_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct worker, name), dflt, more, doc},
+#include "model/worker.def"
+#undef FIELD
+};
+static struct resource_sql worker_sql;
+const struct resource worker_resource = {"worker", "worker", worker_fields, COUNT_OF(worker_fields), sizeof(struct worker), .sql = &worker_sql};
+
+static const struct field variable_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct variable, name), dflt, more, doc},
+#include "model/variable.def"
+#undef FIELD
+};
+static struct resource_sql variable_sql;
+const struct resource variable_resource = {"variable", "variable", variable_fields, COUNT_OF(variable_fields), sizeof(struct variable), .sql = &variable_sql};
+
+static const struct field concurrency_limit_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct concurrency_limit, name), dflt, more, doc},
+#include "model/concurrency_limit.def"
+#undef FIELD
+};
+static struct resource_sql concurrency_limit_sql;
+const struct resource concurrency_limit_resource = {"concurrency_limit", "concurrency_limit_v2", concurrency_limit_fields, COUNT_OF(concurrency_limit_fields), sizeof(struct concurrency_limit), .sql = &concurrency_limit_sql};
+
+static const struct field flow_run_input_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct flow_run_input, name), dflt, more, doc},
+#include "model/flow_run_input.def"
+#undef FIELD
+};
+static struct resource_sql flow_run_input_sql;
+const struct resource flow_run_input_resource = {"flow_run_input", "flow_run_input", flow_run_input_fields, COUNT_OF(flow_run_input_fields), sizeof(struct flow_run_input), .sql = &flow_run_input_sql};
+
+static const struct field log_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct log, name), dflt, more, doc},
+#include "model/log.def"
+#undef FIELD
+};
+static struct resource_sql log_sql;
+const struct resource log_resource = {"log", "log", log_fields, COUNT_OF(log_fields), sizeof(struct log), .sql = &log_sql};
+
+static const struct field block_type_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct block_type, name), dflt, more, doc},
+#include "model/block_type.def"
+#undef FIELD
+};
+static struct resource_sql block_type_sql;
+const struct resource block_type_resource = {"block_type", "block_type", block_type_fields, COUNT_OF(block_type_fields), sizeof(struct block_type), .sql = &block_type_sql};
+
+static const struct field block_schema_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct block_schema, name), dflt, more, doc},
+#include "model/block_schema.def"
+#undef FIELD
+};
+static struct resource_sql block_schema_sql;
+const struct resource block_schema_resource = {"block_schema", "block_schema", block_schema_fields, COUNT_OF(block_schema_fields), sizeof(struct block_schema), .sql = &block_schema_sql};
+
+static const struct field block_document_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct block_document, name), dflt, more, doc},
+#include "model/block_document.def"
+#undef FIELD
+};
+static struct resource_sql block_document_sql;
+const struct resource block_document_resource = {"block_document", "block_document", block_document_fields, COUNT_OF(block_document_fields), sizeof(struct block_document), .sql = &block_document_sql};

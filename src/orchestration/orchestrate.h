@@ -1,0 +1,60 @@
+/* orchestration/orchestrate.h: may this run enter that state, and what follows.
+ *
+ * The rules of semantics.md 1.2 and 1.3 as ordered tables of { name, from_mask, to_mask, before, after, cleanup }; one walker
+ * runs them (1.1). Everything happens on one connection inside the caller's transaction: the run is locked by the caller,
+ * the new state is inserted, the run's row updated, slots and leases taken or returned, and what is to be told is put
+ * into the outbox. Errors are the database's alone; a refusal is a result, not an error. */
+#pragma once
+#include "store/outbox.h"
+#include "store/state.h"
+
+enum policy { POLICY_CORE, POLICY_MINIMAL, POLICY_MARK_LATE };
+enum verdict { VERDICT_ACCEPT, VERDICT_REJECT, VERDICT_WAIT, VERDICT_ABORT };
+
+/* Who asks; from the request's headers. */
+struct client_info {
+    int api[3];     /* X-PREFECT-API-VERSION; {0,0,0}: absent, counts as the newest */
+    int version[3]; /* of User-Agent "prefect/3.8.8 (API 0.8.4)"; {-1,…}: unknown */
+};
+
+struct orchestration {
+    struct conn *conn;
+    struct arena *a;
+    Time now;
+    enum policy policy;
+    bool force; /* as POLICY_MINIMAL */
+    struct client_info client;
+    struct outbox *out;
+    const struct orchestration_settings *settings;
+};
+
+/* Durations that settings may change (defaults in semantics.md). */
+struct orchestration_settings {
+    Dur deployment_slot_wait;  /* 30 s */
+    Dur initial_lease;         /* 300 s */
+    Dur tag_slot_wait;         /* 10 s */
+    Dur max_slot_wait;         /* 30 s */
+    int64_t max_cache_key;     /* 2000 */
+};
+extern const struct orchestration_settings orchestration_defaults;
+
+struct verdict_result {
+    enum verdict verdict;
+    bool wrote;         /* a state was written: the HTTP status is 201 */
+    bool has_state;
+    struct state state; /* the run's state now; meaningful if has_state */
+    Str reason;         /* STR_NONE: none */
+    int64_t delay_seconds; /* WAIT */
+};
+
+/* Proposes `proposed` (not NULL) for a locked run; *run is updated in place and in the table. */
+NODISCARD int orchestrate_flow_run(struct orchestration *o, struct flow_run *run, const struct state *proposed,
+                                   struct verdict_result *ret, struct err *err);
+NODISCARD int orchestrate_task_run(struct orchestration *o, struct task_run *run, const struct state *proposed,
+                                   struct verdict_result *ret, struct err *err);
+/* The API's OrchestrationResult. */
+void verdict_print(struct jw *w, const struct verdict_result *r);
+
+/* Computed on read (semantics.md 1.4, end). */
+Dur estimated_run_time(Dur total_run_time, int state_type, Time state_timestamp, Time now);
+Dur estimated_start_time_delta(Time start_time, Time expected_start_time, int state_type, Time now);

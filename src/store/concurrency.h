@@ -1,0 +1,44 @@
+/* store/concurrency.h: slots of global concurrency limits, and leases on them (semantics.md 6).
+ *
+ * Slots and leases are rows, changed in the caller's transaction: a crash loses none. */
+#pragma once
+#include "model/all.h"
+#include "store/outbox.h"
+
+struct slots_wanted {
+    const Str *names;  /* limits by name … */
+    const Uuid *ids;   /* … or by id; the other is NULL */
+    size_t n;
+    int64_t slots;
+    bool rate_limit;   /* mode "rate_limit" */
+};
+struct slots_result {
+    bool taken;
+    double retry_after; /* seconds, where not taken */
+    VEC(struct concurrency_limit) limits; /* those that exist, decayed to now */
+};
+
+/* All or nothing. -1 with ERR_UNPROCESSABLE for a request that could never be met. Unknown names are passed over. */
+NODISCARD int slots_take(struct conn *c, struct arena *a, const struct slots_wanted *want, Dur max_wait, Time now, struct slots_result *ret, struct err *err);
+/* occupancy: seconds each slot was held, NaN: unknown. */
+NODISCARD int slots_give(struct conn *c, struct arena *a, const struct slots_wanted *want, double occupancy, Time now, struct slots_result *ret, struct err *err);
+
+struct lease {
+    Uuid id;
+    Time created, expires;
+    int64_t slots;
+    Str limit_ids; /* JSON array */
+    Str holder_type;
+    Uuid holder_id;
+};
+NODISCARD int lease_create(struct conn *c, struct arena *a, const Uuid *limit_ids, size_t n, int64_t slots, Dur ttl, Str holder_type, Uuid holder_id, Time now, struct outbox *out, Uuid *ret_id, struct err *err);
+NODISCARD int lease_find(struct conn *c, struct arena *a, Uuid id, struct lease *ret, struct err *err); /* 1, 0, -1; an expired one is not found */
+NODISCARD int lease_renew(struct conn *c, Uuid id, Dur ttl, Time now, struct outbox *out, struct err *err); /* 1, 0 gone, -1 */
+/* Gives the slots back (occupancy: the lease's age) and deletes the lease: 1, 0 unknown, -1. */
+NODISCARD int lease_release(struct conn *c, struct arena *a, Uuid id, Time now, struct err *err);
+/* The repossessor's tick: releases what has expired by now; *ret_next is the next expiry or TIME_NEVER. */
+NODISCARD int leases_expire(struct conn *c, struct arena *a, Time now, Time *ret_next, struct err *err);
+/* Limit as it stands at `now`, decayed, without writing. */
+void limit_decay(struct concurrency_limit *l, Time now);
+/* exponential(mean a) restricted to [a·log2(2^k/(2^k−1)), a·k], k = 1 + f. */
+double clamped_poisson(double mean, double f);

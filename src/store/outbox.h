@@ -1,0 +1,44 @@
+/* store/outbox.h: what a write will tell the world once it is committed.
+ *
+ * Handlers and rules add to it while they work; after the commit the API layer stores the events (telemetry),
+ * publishes them on the bus, wakes workers and lowers the services' alarms. An undone write tells nothing.
+ * Lives in the write's arena; one thread. */
+#pragma once
+#include "base/arena.h"
+#include "json/json.h"
+
+/* An event of the API (semantics.md 9). Texts are JSON where it says so. */
+struct event {
+    Uuid id;
+    Time occurred;
+    Str event;       /* "prefect.flow-run.Running" */
+    Str resource_id; /* "prefect.flow-run.<id>" */
+    Str resource;    /* JSON object of labels */
+    Str related;     /* JSON array of label objects */
+    Str payload;     /* JSON object */
+    Uuid follows;
+};
+
+/* Services whose next due instant a write may bring forward (services/services.h has the table). */
+enum alarm {
+    ALARM_SCHEDULER, /* a schedule's next_due */
+    ALARM_LATE,      /* a Scheduled run's next_scheduled_start_time + grace */
+    ALARM_DUE,       /* a Scheduled run with a work queue or deployment: wake who waits for it */
+    ALARM_PAUSE,     /* pause_timeout of a Paused run */
+    ALARM_LEASE,     /* a concurrency lease's expiry */
+    ALARM_FOREMAN,   /* a worker, queue or deployment that will count as silent */
+    ALARM_CANCEL,    /* cancellation clean-up */
+    ALARM_COUNT,
+};
+
+struct outbox {
+    struct arena *a;
+    VEC(struct event) events;
+    VEC(Uuid) pools_due;     /* work pools with a run that is due now: their workers are woken */
+    VEC(Uuid) runs_cancelling; /* flow runs that entered CANCELLING */
+    VEC(Uuid) pools_changed; /* work pools whose row changed */
+    VEC(Uuid) tasks_scheduled; /* background task runs to hand out (EnqueueScheduledTasks) */
+    Time alarm[ALARM_COUNT]; /* TIME_NEVER: unchanged */
+};
+void outbox_init(struct outbox *o, struct arena *a);
+void outbox_alarm(struct outbox *o, enum alarm which, Time at); /* keeps the earliest */

@@ -1,0 +1,66 @@
+/* model/filter.h: the API's filter objects become WHERE clauses; sorts become ORDER BY.
+ *
+ * A filterable resource is a row list of leaves (filters.c); filters on other objects are EXISTS joins, a row each. Column
+ * names come from the rows, values are bound. Unknown keys are violations (extra_forbidden). */
+#pragma once
+#include "model/all.h"
+
+enum leaf_kind {
+    LEAF_UUID,  /* any_, not_any_, is_null_ (those that `keys` names) */
+    LEAF_TEXT,  /* any_, not_any_, like_, is_null_, startswith_, exists_ */
+    LEAF_TAGS,  /* all_, any_, is_null_ */
+    LEAF_TIME,  /* before_, after_, is_null_ */
+    LEAF_BOOL,  /* eq_ */
+    LEAF_INT,   /* ge_, le_, is_null_ */
+    LEAF_FN,    /* `fn` writes the clause */
+};
+struct filter_def;
+struct leaf {
+    const char *name;
+    enum leaf_kind kind;
+    const char *expr; /* SQL of the value; a resource's columns are written table.column */
+    const char *keys; /* accepted operators, space separated */
+    void (*fn)(struct sql *q, const struct json *v, struct violations *out);
+    const char *dflt; /* JSON of the leaf when the filter object is there without it; NULL: none */
+};
+struct filter_def {
+    const char *key; /* in bodies: "flow_runs"; `also` another spelling or NULL */
+    const char *also;
+    const char *table;
+    const struct leaf *leaves;
+    size_t n;
+};
+struct join {
+    const struct filter_def *to;
+    const char *exists; /* "EXISTS (SELECT 1 FROM flow WHERE flow.id = flow_run.flow_id AND %s)": the %s is the filter */
+};
+struct sort {
+    const char *name;  /* "NAME_ASC" */
+    const char *order; /* "flow.name ASC, flow.id ASC" */
+};
+/* What may be listed: its own filter, joins, sorts (the first is the default). */
+struct listing {
+    const struct resource *resource;
+    const struct filter_def *self;
+    const struct join *joins;
+    size_t join_count;
+    const struct sort *sorts;
+    size_t sort_count;
+    const char *from; /* FROM text where it is more than the table (joins for output columns); NULL */
+    const char *columns; /* further output columns after the resource's, ", x.y"; NULL */
+};
+extern const struct listing flow_listing, flow_run_listing, task_run_listing, deployment_listing, work_pool_listing,
+    work_queue_listing, worker_listing, variable_listing, block_document_listing, block_schema_listing,
+    block_type_listing, log_listing;
+
+/* Writes one filter object's clause ("1 = 1" where it says nothing). `object` may be NULL or null. */
+void filter_where(struct sql *q, const struct filter_def *f, const struct json *object, struct violations *v);
+/* "WHERE …" from all filters of a multi-key body. */
+void listing_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
+/* "ORDER BY …" of the body's `sort` (null or absent: the default). */
+void listing_order(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
+/* SELECT columns FROM …; then listing_where, listing_order, limit and offset. */
+void listing_select(struct sql *q, const struct listing *l, const struct json *body, int64_t limit, int64_t offset, struct violations *v);
+void listing_count(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
+/* "table.id IN (…)" and the like, for use by handlers. */
+void sql_in_uuids(struct sql *q, const char *expr, const Uuid *ids, size_t n);

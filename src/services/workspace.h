@@ -1,0 +1,33 @@
+/* services/workspace.h: one workspace: its two databases and all that watches them.
+ *
+ * Nothing assumes that there is only one. Made at start, lives as long as the server; thread-safe. */
+#pragma once
+#include "db/db.h"
+#include "events/bus.h"
+#include "orchestration/orchestrate.h"
+#include "store/outbox.h"
+
+struct alarms;
+struct recorder;
+struct seal_key;
+struct task_queues;
+
+struct workspace {
+    Str name;
+    struct db *db;        /* records: sql/migrations/main */
+    struct db *telemetry; /* logs and events: sql/migrations/telemetry */
+    struct bus *bus;
+    struct loop *loop;    /* sockets */
+    struct alarms *alarms;
+    struct recorder *recorder; /* task runs that arrive as events */
+    struct task_queues *task_queues; /* background tasks to hand out */
+    const struct seal_key *key; /* secrets; lies outside the database */
+    struct orchestration_settings orchestration;
+};
+
+/* After a commit: stores and publishes the outbox' events, publishes what else it tells, lowers alarms. Any thread; never
+ * waits. The outbox' texts may be freed afterwards. */
+void workspace_tell(struct workspace *ws, const struct outbox *o);
+
+/* Stores events (telemetry writer) and publishes them. `done` (may be NULL) is called once they are on disk, or with the error. */
+void workspace_store_events(struct workspace *ws, const struct event *events, size_t n, db_done *done, void *arg);

@@ -125,3 +125,10 @@ NODISCARD int db_rollback_to(struct conn *c, struct err *err); /* undoes and rel
 
 /* Errors from SQL: a broken UNIQUE, FOREIGN KEY or CHECK is ERR_CONFLICT (text names the constraint or
  * column), a full or failing disk or a lost server ERR_DB, anything else ERR_INTERNAL. */
+
+/* ---- for tests ---- */
+
+/* Makes the n-th statement or commit of a write from now on fail with ERR_DB (savepoints count); 0: none.
+ * Returns what was left of the number armed before, 0 or less where it has struck: a test that walks n = 1, 2 …
+ * ends when some is left. */
+int64_t db_test_fail_at(struct db *db, int64_t n);

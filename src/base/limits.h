@@ -4,7 +4,7 @@
 #define LIMIT_BODY ((size_t)16 << 20)          /* clients send log batches of up to 4 MB; twice that and room */
 #define LIMIT_REPLY ((size_t)256 << 20)        /* 200 rows of the largest parameters (512 KB) and room */
 #define LIMIT_JSON_DEPTH 200                   /* nesting; a C stack frame each when walked */
-#define LIMIT_HEADERS ((size_t)32 << 10)       /* all request headers of one request */
+#define LIMIT_HEADERS ((size_t)16 << 10)       /* request line and headers of one request; a connection's memory */
 #define LIMIT_URL ((size_t)8 << 10)
 #define LIMIT_PAGE 200                         /* the API's largest page */
 #define LIMIT_EVENTS_PAGE 50

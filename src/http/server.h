@@ -2,8 +2,9 @@
  *
  * The handler is called on an HTTP thread (one a core, epoll) when the whole body has arrived. It either
  * replies at once, or keeps the exchange and replies later from any thread: the connection is suspended in
- * between. Each exchange gets exactly one exchange_reply or exchange_upgrade. Caps of base/limits.h are kept here: too
- * large a body 413, too many headers 431, too many connections 503, all in the API's error shape. */
+ * between. Each exchange gets exactly one exchange_reply or exchange_upgrade, at any time: after the client has gone, and
+ * even after http_server_stop, it is still valid. Caps of base/limits.h are kept here: too large a body 413, too many
+ * connections 503, in the API's error shape; too large a head 431 or 414 (libmicrohttpd's own text). */
 #pragma once
 #include "base/err.h"
 #include "base/str.h"
@@ -30,7 +31,8 @@ NODISCARD struct http_server *http_server_start(const struct http_options *o, st
 int http_server_port(const struct http_server *s);
 /* Stops accepting; exchanges under way go on. */
 void http_server_quiesce(struct http_server *s);
-/* Waits up to `grace` until every exchange has its reply sent, then closes all and frees. */
+/* Quiesces, closes the WebSockets (1012), waits up to `grace` until every exchange has its reply sent, answers 503 to
+ * those that have none, closes all and frees. Not on the loop's thread; before loop_stop. */
 void http_server_stop(struct http_server *s, Dur grace);
 /* Exchanges that have no reply yet, and open connections. */
 size_t http_server_pending(const struct http_server *s);
@@ -49,7 +51,7 @@ Str exchange_peer(struct exchange *x); /* numeric address of the other end */
 void exchange_set_data(struct exchange *x, void *data);
 void *exchange_data(const struct exchange *x);
 
-/* Adds a response header (before the reply). */
+/* Adds a response header (before the reply). One whose value holds a line end is left out. */
 void exchange_add_header(struct exchange *x, const char *name, Str value);
 /* Sends the reply: `body`'s content is moved out of it, *body is left empty; NULL for none.
  * content_type NULL: no such header (204). After this call the exchange belongs to the server. */

@@ -1,0 +1,84 @@
+/* http/exchange.h: what server.c, exchange.c and upgrade.c share of one request and its reply.
+ *
+ * An exchange has two holders: libmicrohttpd, from the request's first line until the reply is sent or the client is
+ * gone; and the handler, from its call until exchange_reply or exchange_upgrade. `phase` says who may do what; each
+ * move is one compare-and-swap, so that a reply from another thread may come at any instant:
+ *
+ *   READING    the body arrives; the handler has not been called
+ *   HANDLED    the handler has it and the connection is not suspended (yet)
+ *   SUSPENDED  the handler keeps it; whoever moves it on resumes the connection
+ *   REPLIED    `reply` is filled; it is libmicrohttpd's alone
+ *   ABANDONED  the server stops and answers 503 in the handler's place; both still hold it
+ *   ORPHANED   as ABANDONED, and libmicrohttpd has let go: the handler's reply frees it
+ */
+#pragma once
+#include "base/str.h"
+#include "http/server.h"
+
+#include <microhttpd.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+enum phase { PHASE_READING, PHASE_HANDLED, PHASE_SUSPENDED, PHASE_REPLIED, PHASE_ABANDONED, PHASE_ORPHANED };
+
+struct header {
+    Str name, value;
+};
+
+struct reply {
+    int status;
+    const char *content_type;
+    struct buf body;
+    VEC(struct header) headers;
+    const struct ws_handler *socket; /* not NULL: the reply is a switch to WebSocket */
+    void *socket_user;
+};
+
+struct exchange {
+    struct http_server *server;
+    struct MHD_Connection *connection;
+    struct arena *arena;
+    _Atomic enum phase phase;
+    Str method, path, query;
+    struct header *headers;
+    size_t header_count;
+    struct buf body;
+    uint64_t received; /* bytes of the body, also of one that is thrown away */
+    bool head_seen;    /* the request's headers were looked at */
+    int refused;       /* the status that it gets without the handler's being called; 0: none */
+    Dur started;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } peer;
+    struct reply reply;
+    void *data;
+    struct exchange *next, *prev; /* among the server's live ones, or its spare ones */
+};
+
+struct http_server {
+    struct http_options o;
+    struct MHD_Daemon *daemon;
+    int listen_fd;
+    int port;
+    char *tls_cert, *tls_key;
+    _Atomic size_t refs;     /* the owner's, and one for each exchange without a reply */
+    _Atomic size_t resuming; /* threads inside MHD_resume_connection */
+    _Atomic size_t connections;
+    _Atomic size_t sockets; /* WebSockets that came from here */
+    _Atomic bool quiet;     /* no new connections; replies close theirs */
+    _Atomic bool closing;   /* the grace is over */
+    char complaint[200];    /* libmicrohttpd's, when it does not start */
+    pthread_mutex_t lock;   /* over the two lists */
+    pthread_cond_t changed; /* no request is under way any more */
+    struct exchange *live;
+    size_t live_count;
+    struct exchange *spare;
+    size_t spare_count;
+};
+
+/* Hands the reply over; wakes the connection if it sleeps. */
+void exchange_done(struct exchange *x);

@@ -215,11 +215,9 @@ static int run_all(struct conn *c, struct plan *p, struct err *err)
 int db_migrate(struct conn *c, const struct migration *list, size_t n, struct err *err)
 {
     struct plan p = {.list = list, .n = n};
-    if (!n)
-        return 0;
     if (c->driver->migrate_begin && c->driver->migrate_begin(c, err) < 0)
         return -1;
-    int rc = run_all(c, &p, err);
+    int rc = n ? run_all(c, &p, err) : 0;
     if (c->driver->migrate_end)
         c->driver->migrate_end(c);
     conn_cache_clear(c);

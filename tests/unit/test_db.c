@@ -698,6 +698,34 @@ static void test_migrations(void **state)
     tear_down(&f);
 }
 
+/* Runs tests/pg.sh; the first line it prints. */
+static Str server(const char *what)
+{
+    static char line[256];
+    char sh[128];
+    snprintf(sh, sizeof sh, "tests/pg.sh %s %s", what, dir);
+    if (strcmp(what, "start") && !server_url.p)
+        return STR_NONE;
+    FILE *p = popen(sh, "r");
+    *line = 0;
+    bool said = p && fgets(line, sizeof line, p);
+    line[strcspn(line, "\n")] = 0;
+    int rc = p ? pclose(p) : -1;
+    return said && rc == 0 ? str_of(line) : STR_NONE;
+}
+
+static void start_server(void)
+{
+    static char url[256];
+    Str line = server("start");
+    if (!line.p) {
+        print_message("left out: PostgreSQL is not installed or does not start\n");
+        return;
+    }
+    memcpy(url, line.p, line.n + 1);
+    server_url = str_of(url);
+}
+
 static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *at)
 {
     UNUSED(st);
@@ -725,18 +753,20 @@ int main(void)
         {"one_view", test_one_view},
         {"migrations", test_migrations},
     };
+    if (!mkdtemp(dir))
+        return 1;
+    start_server();
     struct CMUnitTest tests[COUNT_OF(cases) * 3];
     char names[COUNT_OF(tests)][40];
     size_t n = 0;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        for (uintptr_t t = FILE_DB; t <= MEMORY_DB; t++, n++) {
+        for (uintptr_t t = FILE_DB; t <= (server_url.p ? SERVER_DB : MEMORY_DB); t++, n++) {
             snprintf(names[n], sizeof names[n], "%s (%s)", cases[i].name, target_names[t]);
             tests[n] = (struct CMUnitTest){names[n], cases[i].fn, NULL, NULL, (void *)t};
         }
     }
-    if (!mkdtemp(dir))
-        return 1;
     int failed = _cmocka_run_group_tests("db", tests, n, NULL, NULL);
+    server("stop");
     nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     return failed;
 }

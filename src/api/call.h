@@ -41,6 +41,7 @@ struct call {
     const char *content_type; /* "application/json" */
     struct outbox outbox;
     bool exception_shape;
+    const struct listing *listed; /* what list.c is printing rows of */
     double retry_after;    /* seconds; >= 0: a Retry-After header */
 };
 

@@ -12,7 +12,9 @@ enum leaf_kind {
     LEAF_TIME,  /* before_, after_, is_null_ */
     LEAF_BOOL,  /* eq_ */
     LEAF_INT,   /* ge_, le_, is_null_ */
+    LEAF_GROUP, /* an object of further leaves (`sub`) joined by its own operator */
     LEAF_FN,    /* `fn` writes the clause */
+    LEAF_IGNORED, /* known, and says nothing */
 };
 struct filter_def;
 struct leaf {
@@ -20,8 +22,11 @@ struct leaf {
     enum leaf_kind kind;
     const char *expr; /* SQL of the value; a resource's columns are written table.column */
     const char *keys; /* accepted operators, space separated */
+    const char *null_expr; /* what is_null_ asks of, where it is not expr */
+    const struct leaf *sub;
+    size_t sub_count;
     void (*fn)(struct sql *q, const struct json *v, struct violations *out);
-    const char *dflt; /* JSON of the leaf when the filter object is there without it; NULL: none */
+    const char *dflt; /* JSON of the leaf where the filter object does not have it; NULL: none */
 };
 struct filter_def {
     const char *key; /* in bodies: "flow_runs"; `also` another spelling or NULL */
@@ -59,8 +64,8 @@ void filter_where(struct sql *q, const struct filter_def *f, const struct json *
 void listing_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
 /* "ORDER BY …" of the body's `sort` (null or absent: the default). */
 void listing_order(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
-/* SELECT columns FROM …; then listing_where, listing_order, limit and offset. */
-void listing_select(struct sql *q, const struct listing *l, const struct json *body, int64_t limit, int64_t offset, struct violations *v);
+/* "SELECT columns FROM … WHERE …": the caller goes on with AND, listing_order, LIMIT. */
+void listing_select_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
 void listing_count(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
 /* "table.id IN (…)" and the like, for use by handlers. */
 void sql_in_uuids(struct sql *q, const char *expr, const Uuid *ids, size_t n);

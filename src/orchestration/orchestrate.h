@@ -54,6 +54,8 @@ NODISCARD int orchestrate_task_run(struct orchestration *o, struct task_run *run
                                    struct verdict_result *ret, struct err *err);
 /* The API's OrchestrationResult. */
 void verdict_print(struct jw *w, const struct verdict_result *r);
+/* Its `details` alone. */
+void verdict_details_print(struct jw *w, const struct verdict_result *r);
 
 /* Computed on read (semantics.md 1.4, end). */
 Dur estimated_run_time(Dur total_run_time, int state_type, Time state_timestamp, Time now);

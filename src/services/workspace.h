@@ -25,6 +25,9 @@ struct workspace {
     struct orchestration_settings orchestration;
 };
 
+/* What must be there before the first request: built-in block types, states whose events a crash kept from being stored. */
+NODISCARD int workspace_prepare(struct workspace *ws, struct err *err);
+
 /* After a commit: stores and publishes the outbox' events, publishes what else it tells, lowers alarms. Any thread; never
  * waits. The outbox' texts may be freed afterwards. */
 void workspace_tell(struct workspace *ws, const struct outbox *o);

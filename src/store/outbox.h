@@ -37,6 +37,7 @@ struct outbox {
     VEC(Uuid) pools_due;     /* work pools with a run that is due now: their workers are woken */
     VEC(Uuid) runs_cancelling; /* flow runs that entered CANCELLING */
     VEC(Uuid) pools_changed; /* work pools whose row changed */
+    VEC(Uuid) runs_deleted;  /* flow runs that are gone: their logs go too */
     VEC(Uuid) tasks_scheduled; /* background task runs to hand out (EnqueueScheduledTasks) */
     Time alarm[ALARM_COUNT]; /* TIME_NEVER: unchanged */
 };

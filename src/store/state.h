@@ -10,6 +10,8 @@ NODISCARD int state_insert(struct conn *c, enum run_kind kind, Uuid run_id, cons
 NODISCARD int state_find(struct conn *c, struct arena *a, enum run_kind kind, Uuid run_id, Uuid state_id, struct state *ret, struct err *err);
 /* By id alone; ret_run may be NULL. */
 NODISCARD int state_by_id(struct conn *c, struct arena *a, enum run_kind kind, Uuid state_id, struct state *ret, Uuid *ret_run, struct err *err);
+/* From a row whose columns from `first` on are those of STATE_COLUMNS (model/filters.c); false where they are NULL. */
+bool state_load(struct arena *a, struct stmt *q, int first, struct state *ret);
 /* All of a run, oldest first. */
 typedef VEC(struct state) StateList;
 NODISCARD int state_list(struct conn *c, struct arena *a, enum run_kind kind, Uuid run_id, StateList *ret, struct err *err);

@@ -1,0 +1,134 @@
+#include "api/list.h"
+
+#include <string.h>
+
+static size_t column_count(const struct resource *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n; i++)
+        n += (r->fields[i].flags & COL) != 0;
+    return n;
+}
+
+static int print_rows(struct call *c, const struct listing *l, struct sql *q, list_print *print, struct err *err)
+{
+    AUTO(stmt_finish) struct stmt *rows = sql_query(c->conn, q, err);
+    if (!rows)
+        return -1;
+    int extra = (int)column_count(l->resource), rc;
+    jw_array(&c->w);
+    while ((rc = stmt_step(rows, err)) == 1) {
+        void *rec = arena_alloc(c->a, l->resource->size);
+        record_load(c->a, l->resource, rows, 0, rec);
+        c->listed = l;
+        if (print(c, rec, rows, extra, err) < 0)
+            return -1;
+    }
+    jw_end(&c->w);
+    return rc;
+}
+
+static int count_rows(struct call *c, const struct listing *l, int64_t *ret, struct err *err)
+{
+    AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
+    listing_count(&q, l, c->body, &c->violations);
+    if (call_invalid(c, err) < 0)
+        return -1;
+    AUTO(stmt_finish) struct stmt *rows = sql_query(c->conn, &q, err);
+    if (!rows || stmt_step(rows, err) != 1)
+        return -1;
+    *ret = stmt_int(rows, 0);
+    return 0;
+}
+
+int list_filter(struct call *c, const struct listing *l, list_where *more, list_print *print, struct err *err)
+{
+    int64_t limit, offset;
+    if (call_page(c, &limit, &offset, err) < 0)
+        return -1;
+    AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
+    listing_select_where(&q, l, c->body, &c->violations);
+    if (more)
+        more(c, &q);
+    listing_order(&q, l, c->body, &c->violations);
+    sql_z(&q, " LIMIT ");
+    sql_int(&q, limit);
+    sql_z(&q, " OFFSET ");
+    sql_int(&q, offset);
+    if (call_invalid(c, err) < 0)
+        return -1;
+    return print_rows(c, l, &q, print, err);
+}
+
+int list_count(struct call *c, const struct listing *l, struct err *err)
+{
+    int64_t n = 0;
+    if (count_rows(c, l, &n, err) < 0)
+        return -1;
+    jw_int(&c->w, n);
+    return 0;
+}
+
+int list_paginate(struct call *c, const struct listing *l, list_print *print, struct err *err)
+{
+    int64_t limit, page, count = 0;
+    if (call_page_number(c, &limit, &page, err) < 0 || call_invalid(c, err) < 0 || count_rows(c, l, &count, err) < 0)
+        return -1;
+    AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
+    listing_select_where(&q, l, c->body, &c->violations);
+    listing_order(&q, l, c->body, &c->violations);
+    sql_z(&q, " LIMIT ");
+    sql_int(&q, limit);
+    sql_z(&q, " OFFSET ");
+    sql_int(&q, (page - 1) * limit);
+    if (call_invalid(c, err) < 0)
+        return -1;
+    jw_object(&c->w);
+    jw_key(&c->w, STR("results"));
+    if (print_rows(c, l, &q, print, err) < 0)
+        return -1;
+    jw_kint(&c->w, "count", count);
+    jw_kint(&c->w, "limit", limit);
+    jw_kint(&c->w, "pages", limit ? (count + limit - 1) / limit : 0);
+    jw_kint(&c->w, "page", page);
+    jw_end(&c->w);
+    return 0;
+}
+
+int list_one(struct call *c, const struct listing *l, const char *where, Uuid id, list_print *print, struct err *err)
+{
+    AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
+    sql_z(&q, "SELECT ");
+    sql_put(&q, resource_columns(l->resource));
+    if (l->columns)
+        sql_z(&q, l->columns);
+    sql_z(&q, " FROM ");
+    sql_z(&q, l->from ? l->from : l->resource->table);
+    sql_z(&q, " WHERE ");
+    sql_z(&q, where);
+    sql_uuid(&q, id);
+    AUTO(stmt_finish) struct stmt *rows = sql_query(c->conn, &q, err);
+    if (!rows)
+        return -1;
+    int rc = stmt_step(rows, err);
+    if (rc != 1)
+        return rc;
+    void *rec = arena_alloc(c->a, l->resource->size);
+    record_load(c->a, l->resource, rows, 0, rec);
+    c->listed = l;
+    return print(c, rec, rows, (int)column_count(l->resource), err) < 0 ? -1 : 1;
+}
+
+int record_print_object(struct call *c, const struct resource *r, const void *rec)
+{
+    jw_object(&c->w);
+    record_print(&c->w, r, rec, NULL);
+    jw_end(&c->w);
+    return 0;
+}
+
+int list_print_record(struct call *c, const void *rec, struct stmt *row, int extra, struct err *err)
+{
+    UNUSED(row), UNUSED(extra), UNUSED(err);
+    return record_print_object(c, c->listed->resource, rec);
+}

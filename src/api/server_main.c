@@ -1,0 +1,240 @@
+/* The server as a whole. */
+#include "api/server_main.h"
+
+#include "api/server.h"
+#include "assets/assets.h"
+#include "base/log.h"
+#include "events/recorder.h"
+#include "events/task_queues.h"
+#include "services/alarms.h"
+#include "store/seal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sodium.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* How long a stop waits for requests that were accepted. */
+#define DRAIN_GRACE (30 * SEC)
+
+static Str read_file(struct arena *a, Str path, struct err *err)
+{
+    FILE *f = fopen(str_z(a, path), "re");
+    if (!f) {
+        err_errno(err, "%.*s", STR_ARG(path));
+        return STR_NONE;
+    }
+    char text[65536];
+    size_t n = fread(text, 1, sizeof text, f);
+    fclose(f);
+    return str_dup(a, (Str){text, n});
+}
+
+/* Both databases of a workspace: for SQLite a second file beside the first, for PostgreSQL a second schema. */
+static int open_databases(struct arena *a, const struct server_options *o, struct workspace *ws, struct err *err)
+{
+    Str url = o->database.p ? o->database : str_fmt(a, "sqlite:%.*s/millpond.db", STR_ARG(o->home));
+    bool file = str_starts(url, STR("sqlite:")), memory = str_eqz(url, "sqlite::memory:");
+    struct db_options main = {.url = url, .relaxed = o->relaxed, .queue_max = 0};
+    if (!file)
+        main.schema = STR("millpond");
+    main.migrations = asset_migrations(a, "main", &main.migration_count);
+    struct db_options telemetry = main;
+    if (file && !memory) {
+        Str path = str_sub(url, 7, url.n);
+        Str stem = str_ends(path, STR(".db")) ? str_sub(path, 0, path.n - 3) : path;
+        telemetry.url = str_fmt(a, "sqlite:%.*s-telemetry.db", STR_ARG(stem));
+    } else if (!file) {
+        telemetry.schema = STR("millpond_telemetry");
+    }
+    telemetry.migrations = asset_migrations(a, "telemetry", &telemetry.migration_count);
+    ws->db = db_open(&main, err);
+    if (!ws->db)
+        return -1;
+    ws->telemetry = db_open(&telemetry, err);
+    return ws->telemetry ? 0 : -1;
+}
+
+static void workspace_close(struct workspace *ws)
+{
+    alarms_stop(ws->alarms);
+    recorder_stop(ws->recorder);
+    db_close(ws->db);
+    db_close(ws->telemetry);
+    task_queues_free(ws->task_queues);
+    bus_free(ws->bus);
+    seal_key_free(ws->key);
+}
+
+static int workspace_open(struct arena *a, const struct server_options *o, struct loop *loop, struct workspace *ws, struct err *err)
+{
+    ws->name = STR("default");
+    ws->loop = loop;
+    ws->orchestration = orchestration_defaults;
+    ws->bus = bus_create();
+    ws->task_queues = task_queues_create();
+    ws->key = seal_key_open(str_fmt(a, "%.*s/seal.key", STR_ARG(o->home)), err);
+    if (!ws->key || open_databases(a, o, ws, err) < 0)
+        return -1;
+    ws->recorder = recorder_start(ws, err);
+    if (!ws->recorder || workspace_prepare(ws, err) < 0)
+        return -1;
+    ws->alarms = alarms_start(ws, err);
+    return ws->alarms ? 0 : -1;
+}
+
+/* ---- the child that runs managed pools: the same worker as anybody's, over the same API ---- */
+
+struct child {
+    pid_t pid;
+    Time started;
+};
+
+static void child_start(struct child *c, const struct server_options *o, const char *url)
+{
+    AUTO(arena_freep) struct arena *a = arena_create();
+    char *argv[] = {(char *)"millpond", (char *)"worker", (char *)"start", (char *)"--managed", NULL};
+    VEC(char *) env = {0};
+    extern char **environ;
+    for (char **e = environ; *e; e++) {
+        Str one = str_of(*e);
+        if (!str_starts(one, STR("MILLPOND_API_URL=")) && !str_starts(one, STR("MILLPOND_HOME=")) &&
+            !str_starts(one, STR("PREFECT_API_URL=")) && !str_starts(one, STR("MILLPOND_API_AUTH_STRING=")))
+            vec_push(a, &env, *e);
+    }
+    vec_push(a, &env, str_z(a, str_fmt(a, "MILLPOND_API_URL=%s", url)));
+    vec_push(a, &env, str_z(a, str_fmt(a, "MILLPOND_HOME=%.*s", STR_ARG(o->home))));
+    if (o->auth_string.n)
+        vec_push(a, &env, str_z(a, str_fmt(a, "MILLPOND_API_AUTH_STRING=%.*s", STR_ARG(o->auth_string))));
+    vec_push(a, &env, NULL);
+    posix_spawnattr_t attr;
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setsigmask(&attr, &none); /* the server blocks the signals it waits for */
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+    int rc = posix_spawn(&c->pid, "/proc/self/exe", NULL, &attr, argv, env.v);
+    posix_spawnattr_destroy(&attr);
+    c->started = time_now();
+    if (rc != 0) {
+        c->pid = 0;
+        log_at(LOG_ERROR, "server", "the worker for managed pools cannot be started", "error=%d", rc);
+    }
+}
+
+/* ---- start, wait, stop ---- */
+
+static int reopen_log(const struct server_options *o, struct err *err)
+{
+    if (!o->log_file.n)
+        return 0;
+    AUTO(arena_freep) struct arena *a = arena_create();
+    int fd = open(str_z(a, o->log_file), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return err_errno(err, "log file %.*s", STR_ARG(o->log_file));
+    static int last = -1;
+    log_set_fd(fd);
+    if (last >= 0)
+        close(last);
+    last = fd;
+    return 0;
+}
+
+/* Until a signal to stop: reaps the child and starts it anew (not more than once a second), opens the log anew. */
+static void wait_for_stop(const struct server_options *o, const sigset_t *set, struct child *child, const char *url)
+{
+    for (;;) {
+        struct timespec tick = {.tv_sec = 1};
+        bool want_child = !o->no_managed && !child->pid;
+        int sig = want_child ? sigtimedwait(set, NULL, &tick) : sigwaitinfo(set, NULL);
+        if (sig == SIGTERM || sig == SIGINT)
+            return;
+        if (sig == SIGHUP) {
+            struct err err;
+            if (reopen_log(o, &err) < 0)
+                log_at(LOG_WARN, "server", "keeping the log file that was open", "error=\"%s\"", err.text);
+        }
+        if (sig == SIGCHLD) {
+            int status;
+            for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+                if (pid == child->pid) {
+                    log_at(LOG_WARN, "server", "the worker for managed pools ended, starting it again", "status=%d", status);
+                    child->pid = 0;
+                }
+        }
+        if (want_child && sig < 0 && time_now() - child->started >= SEC)
+            child_start(child, o, url);
+    }
+}
+
+static int run(struct arena *a, struct server *s, struct workspace *ws, struct err *err)
+{
+    const struct server_options *o = s->options;
+    struct http_options http = {.host = o->host, .port = o->port, .handler = api_handle, .user = s, .loop = s->loop};
+    if (o->tls_cert.n && (!(http.tls_cert = read_file(a, o->tls_cert, err)).p || !(http.tls_key = read_file(a, o->tls_key, err)).p))
+        return err_wrap(err, "TLS");
+    if (workspace_open(a, o, s->loop, ws, err) < 0)
+        return -1;
+    s->ws = ws;
+    s->started = time_now();
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM), sigaddset(&set, SIGINT), sigaddset(&set, SIGHUP), sigaddset(&set, SIGCHLD);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    s->http = http_server_start(&http, err);
+    if (!s->http)
+        return -1;
+    Str host = str_find(o->host, STR(":")) >= 0 ? str_fmt(a, "[%.*s]", STR_ARG(o->host)) : o->host;
+    int port = http_server_port(s->http);
+    const char *scheme = http.tls_cert.n ? "https" : "http";
+    printf("millpond listens on %s://%.*s:%d (API: %s://%.*s:%d/api)\n", scheme, STR_ARG(host), port, scheme, STR_ARG(host), port);
+    fflush(stdout);
+    bool any = str_eqz(o->host, "0.0.0.0") || str_eqz(o->host, "::");
+    char *url = str_z(a, str_fmt(a, "%s://%.*s:%d/api", scheme, STR_ARG(any ? STR("127.0.0.1") : host), port));
+    struct child child = {0};
+    if (!o->no_managed)
+        child_start(&child, o, url);
+    wait_for_stop(o, &set, &child, url);
+
+    log_at(LOG_INFO, "server", "stopping", "pending=%zu", http_server_pending(s->http));
+    s->draining = true;
+    if (child.pid > 0) {
+        kill(child.pid, SIGTERM); /* its runs go on under their supervisors */
+        waitpid(child.pid, NULL, 0);
+    }
+    http_server_quiesce(s->http);
+    http_server_stop(s->http, DRAIN_GRACE);
+    s->http = NULL;
+    return 0;
+}
+
+int server_main(const struct server_options *o, struct err *err)
+{
+    AUTO(arena_freep) struct arena *a = arena_create();
+    struct workspace ws = {0};
+    struct server s = {.options = o};
+    if (sodium_init() < 0)
+        return err_set(err, ERR_INTERNAL, "libsodium cannot be initialised");
+    signal(SIGPIPE, SIG_IGN);
+    /* before any thread, so that all of them have it blocked */
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM), sigaddset(&set, SIGINT), sigaddset(&set, SIGHUP), sigaddset(&set, SIGCHLD);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    if (mkdir(str_z(a, o->home), 0700) < 0 && errno != EEXIST)
+        return err_errno(err, "%.*s", STR_ARG(o->home));
+    if (reopen_log(o, err) < 0)
+        return -1;
+    s.loop = loop_start("sockets", err);
+    if (!s.loop)
+        return -1;
+    int rc = run(a, &s, &ws, err);
+    workspace_close(&ws);
+    loop_stop(s.loop);
+    return rc;
+}

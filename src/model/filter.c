@@ -1,0 +1,364 @@
+#include "model/filter.h"
+
+#include <string.h>
+
+static bool has_key(const char *keys, Str key)
+{
+    Str rest = str_of(keys), one;
+    while (str_cut(&rest, ' ', &one))
+        if (str_eq(one, key))
+            return true;
+    return false;
+}
+
+void sql_in_uuids(struct sql *q, const char *expr, const Uuid *ids, size_t n)
+{
+    if (!n) {
+        sql_z(q, "1 = 0");
+        return;
+    }
+    sql_z(q, expr);
+    sql_z(q, " IN (");
+    for (size_t i = 0; i < n; i++) {
+        if (i)
+            sql_z(q, ", ");
+        sql_uuid(q, ids[i]);
+    }
+    sql_z(q, ")");
+}
+
+/* One value of a list operator, of the leaf's own type. */
+static void list_value(struct sql *q, enum leaf_kind kind, const struct json *v, struct violations *out)
+{
+    Uuid id = UUID_NIL;
+    if (kind == LEAF_UUID) {
+        if (v->kind != JSON_STRING || !uuid_parse(v->string, &id))
+            violation_add(out, "uuid_parsing", STR_NONE, v, "must be a UUID");
+        sql_uuid(q, id);
+    } else {
+        if (v->kind != JSON_STRING)
+            violation_add(out, "string_type", STR_NONE, v, "must be a string");
+        sql_str(q, v->kind == JSON_STRING ? v->string : STR(""));
+    }
+}
+
+static void any_of(struct sql *q, const struct leaf *l, bool negate, const struct json *v, struct violations *out)
+{
+    if (v->kind != JSON_ARRAY) {
+        violation_add(out, "list_type", STR_NONE, v, "must be a list");
+        return;
+    }
+    if (!v->array.n) {
+        sql_z(q, negate ? "1 = 1" : "1 = 0");
+        return;
+    }
+    sql_z(q, l->expr);
+    sql_z(q, negate ? " NOT IN (" : " IN (");
+    for (size_t i = 0; i < v->array.n; i++) {
+        if (i)
+            sql_z(q, ", ");
+        list_value(q, l->kind, &v->array.items[i], out);
+    }
+    sql_z(q, ")");
+}
+
+static void like(struct sql *q, const char *expr, Str pattern)
+{
+    sql_z(q, expr);
+    sql_z(q, q->kind == DB_POSTGRES ? " ILIKE " : " LIKE ");
+    sql_str(q, pattern);
+}
+
+static void tag_of(struct sql *q, const char *expr, const struct json *v, struct violations *out)
+{
+    if (q->kind == DB_POSTGRES)
+        buf_fmt(&q->text, "(%s)::jsonb ? ", expr);
+    else
+        buf_fmt(&q->text, "EXISTS (SELECT 1 FROM json_each(%s) AS tag WHERE tag.value = ", expr);
+    list_value(q, LEAF_TEXT, v, out);
+    if (q->kind != DB_POSTGRES)
+        sql_z(q, ")");
+}
+
+static void tags(struct sql *q, const struct leaf *l, const char *joiner, const struct json *v, struct violations *out)
+{
+    if (v->kind != JSON_ARRAY) {
+        violation_add(out, "list_type", STR_NONE, v, "must be a list");
+        return;
+    }
+    if (!v->array.n) {
+        sql_z(q, strcmp(joiner, " OR ") ? "1 = 1" : "1 = 0");
+        return;
+    }
+    sql_z(q, "(");
+    for (size_t i = 0; i < v->array.n; i++) {
+        if (i)
+            sql_z(q, joiner);
+        tag_of(q, l->expr, &v->array.items[i], out);
+    }
+    sql_z(q, ")");
+}
+
+static void starts(struct sql *q, const struct leaf *l, const struct json *v, struct violations *out)
+{
+    if (v->kind != JSON_ARRAY) {
+        violation_add(out, "list_type", STR_NONE, v, "must be a list");
+        return;
+    }
+    sql_z(q, "(1 = 0");
+    for (size_t i = 0; i < v->array.n; i++) {
+        sql_z(q, " OR ");
+        like(q, l->expr, str_fmt(q->a, "%.*s%%", STR_ARG(json_str(&v->array.items[i]))));
+    }
+    sql_z(q, ")");
+}
+
+static bool boolean(const struct json *v, struct violations *out)
+{
+    if (v->kind != JSON_BOOL)
+        violation_add(out, "bool_type", STR_NONE, v, "must be true or false");
+    return v->kind == JSON_BOOL && v->boolean;
+}
+
+static void is_null(struct sql *q, const struct leaf *l, bool yes)
+{
+    if (l->kind == LEAF_TAGS) {
+        buf_fmt(&q->text, q->kind == DB_POSTGRES ? "jsonb_array_length((%s)::jsonb) " : "json_array_length(%s) ", l->expr);
+        sql_z(q, yes ? "= 0" : "> 0");
+        return;
+    }
+    sql_z(q, l->null_expr ? l->null_expr : l->expr);
+    sql_z(q, yes ? " IS NULL" : " IS NOT NULL");
+}
+
+static void operator_clause(struct sql *q, const struct leaf *l, Str op, const struct json *v, struct violations *out)
+{
+    if (str_eqz(op, "any_") || str_eqz(op, "id_") || str_eqz(op, "type_")) {
+        if (l->kind == LEAF_TAGS)
+            tags(q, l, " OR ", v, out);
+        else
+            any_of(q, l, false, v, out);
+    } else if (str_eqz(op, "not_any_")) {
+        any_of(q, l, true, v, out);
+    } else if (str_eqz(op, "all_")) {
+        tags(q, l, " AND ", v, out);
+    } else if (str_eqz(op, "is_null_")) {
+        is_null(q, l, boolean(v, out));
+    } else if (str_eqz(op, "exists_")) {
+        is_null(q, l, !boolean(v, out));
+    } else if (str_eqz(op, "like_") || str_eqz(op, "query")) {
+        if (v->kind != JSON_STRING)
+            violation_add(out, "string_type", STR_NONE, v, "must be a string");
+        like(q, l->expr, str_fmt(q->a, "%%%.*s%%", STR_ARG(json_str(v).p ? json_str(v) : STR(""))));
+    } else if (str_eqz(op, "startswith_")) {
+        starts(q, l, v, out);
+    } else if (str_eqz(op, "before_") || str_eqz(op, "after_")) {
+        Time t = 0;
+        if (v->kind != JSON_STRING || !time_parse(v->string, &t))
+            violation_add(out, "datetime_parsing", STR_NONE, v, "must be a date and time in ISO 8601");
+        sql_z(q, l->expr);
+        sql_z(q, str_eqz(op, "before_") ? " <= " : " >= ");
+        sql_time(q, t);
+    } else if (str_eqz(op, "eq_")) {
+        sql_z(q, l->expr);
+        sql_z(q, " = ");
+        sql_int(q, boolean(v, out));
+    } else if (str_eqz(op, "ge_") || str_eqz(op, "le_")) {
+        int64_t n = 0;
+        if (!json_int(v, &n))
+            violation_add(out, "int_type", STR_NONE, v, "must be a whole number");
+        sql_z(q, l->expr);
+        sql_z(q, str_eqz(op, "ge_") ? " >= " : " <= ");
+        sql_int(q, n);
+    } else {
+        die("filter operator %.*s has no clause", STR_ARG(op));
+    }
+}
+
+/* " AND " or " OR " by the object's `operator`. */
+static const char *joiner_of(const struct json *object, struct violations *out)
+{
+    const struct json *op = json_getz(object, "operator");
+    if (json_is_null(op) || str_eqz(json_str(op), "and_"))
+        return " AND ";
+    if (!str_eqz(json_str(op), "or_"))
+        violation_add(out, "enum", STR("operator"), op, "must be and_ or or_");
+    return " OR ";
+}
+
+static void leaves_where(struct sql *q, const struct leaf *leaves, size_t n, const struct json *object, struct violations *out);
+
+static void leaf_where(struct sql *q, const struct leaf *l, const struct json *v, struct violations *out)
+{
+    if (v->kind != JSON_OBJECT) {
+        violation_add(out, "model_attributes_type", STR_NONE, v, "must be an object");
+        sql_z(q, "1 = 1");
+        return;
+    }
+    switch (l->kind) {
+    case LEAF_GROUP:
+        leaves_where(q, l->sub, l->sub_count, v, out);
+        return;
+    case LEAF_FN:
+        l->fn(q, v, out);
+        return;
+    case LEAF_IGNORED:
+        sql_z(q, "1 = 1");
+        return;
+    case LEAF_UUID:
+    case LEAF_TEXT:
+    case LEAF_TAGS:
+    case LEAF_TIME:
+    case LEAF_BOOL:
+    case LEAF_INT:
+        break;
+    }
+    const char *joiner = joiner_of(v, out);
+    size_t n = 0;
+    sql_z(q, "(");
+    for (size_t i = 0; i < v->object.n; i++) {
+        const struct json_member *m = &v->object.members[i];
+        if (str_eqz(m->key, "operator"))
+            continue;
+        if (!has_key(l->keys, m->key)) {
+            violation_add(out, "extra_forbidden", m->key, &m->value, "is not a known key here");
+            continue;
+        }
+        if (m->value.kind == JSON_NULL)
+            continue;
+        if (n++)
+            sql_z(q, joiner);
+        Str before = violations_enter(out, m->key);
+        operator_clause(q, l, m->key, &m->value, out);
+        out->prefix = before;
+    }
+    sql_z(q, n ? ")" : "1 = 1)");
+}
+
+static const struct leaf *find_leaf(const struct leaf *leaves, size_t n, Str name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eqz(name, leaves[i].name))
+            return &leaves[i];
+    return NULL;
+}
+
+static void leaves_where(struct sql *q, const struct leaf *leaves, size_t n, const struct json *object, struct violations *out)
+{
+    const char *joiner = joiner_of(object, out);
+    size_t written = 0;
+    sql_z(q, "(");
+    for (size_t i = 0; i < object->object.n; i++) {
+        const struct json_member *m = &object->object.members[i];
+        if (str_eqz(m->key, "operator"))
+            continue;
+        const struct leaf *l = find_leaf(leaves, n, m->key);
+        if (!l) {
+            violation_add(out, "extra_forbidden", m->key, &m->value, "is not a known key here");
+            continue;
+        }
+        if (m->value.kind == JSON_NULL)
+            continue;
+        if (written++)
+            sql_z(q, joiner);
+        Str before = violations_enter(out, m->key);
+        leaf_where(q, l, &m->value, out);
+        out->prefix = before;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!leaves[i].dflt || json_get(object, str_of(leaves[i].name)))
+            continue;
+        struct err err;
+        const struct json *v = json_parse(q->a, str_of(leaves[i].dflt), &err);
+        if (!v)
+            die("default of filter %s: %s", leaves[i].name, err.text);
+        if (written++)
+            sql_z(q, joiner);
+        leaf_where(q, &leaves[i], v, out);
+    }
+    sql_z(q, written ? ")" : "1 = 1)");
+}
+
+void filter_where(struct sql *q, const struct filter_def *f, const struct json *object, struct violations *v)
+{
+    if (!json_is_null(object) && object->kind != JSON_OBJECT) {
+        violation_add(v, "model_attributes_type", STR_NONE, object, "must be an object");
+        object = NULL;
+    }
+    static const struct json empty = {.kind = JSON_OBJECT};
+    leaves_where(q, f->leaves, f->n, json_is_null(object) ? &empty : object, v);
+}
+
+static const struct json *filter_in(const struct json *body, const struct filter_def *f, Str *ret_key)
+{
+    *ret_key = str_of(f->key);
+    const struct json *v = json_get(body, *ret_key);
+    if (json_is_null(v) && f->also) {
+        *ret_key = str_of(f->also);
+        v = json_get(body, *ret_key);
+    }
+    return json_is_null(v) ? NULL : v;
+}
+
+static void where_in(struct sql *q, const struct filter_def *f, const struct json *object, Str key, struct violations *v)
+{
+    Str before = violations_enter(v, key);
+    filter_where(q, f, object, v);
+    v->prefix = before;
+}
+
+void listing_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
+{
+    Str key;
+    const struct json *own = filter_in(body, l->self, &key);
+    sql_z(q, " WHERE ");
+    where_in(q, l->self, own, key, v);
+    for (size_t i = 0; i < l->join_count; i++) {
+        const struct json *object = filter_in(body, l->joins[i].to, &key);
+        if (!object)
+            continue;
+        Str exists = str_of(l->joins[i].exists);
+        ptrdiff_t at = str_find(exists, STR("%s"));
+        sql_z(q, " AND ");
+        sql_put(q, str_sub(exists, 0, (size_t)at));
+        where_in(q, l->joins[i].to, object, key, v);
+        sql_put(q, str_sub(exists, (size_t)at + 2, exists.n));
+    }
+}
+
+void listing_order(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
+{
+    const struct json *sort = json_getz(body, "sort");
+    const struct sort *use = &l->sorts[0];
+    if (!json_is_null(sort)) {
+        use = NULL;
+        for (size_t i = 0; i < l->sort_count; i++)
+            if (str_eqz(json_str(sort), l->sorts[i].name))
+                use = &l->sorts[i];
+        if (!use) {
+            violation_add(v, "enum", STR("sort"), sort, "is no sort order of these objects");
+            use = &l->sorts[0];
+        }
+    }
+    sql_z(q, " ORDER BY ");
+    sql_z(q, use->order);
+}
+
+void listing_select_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
+{
+    sql_z(q, "SELECT ");
+    sql_put(q, resource_columns(l->resource));
+    if (l->columns)
+        sql_z(q, l->columns);
+    sql_z(q, " FROM ");
+    sql_z(q, l->from ? l->from : l->resource->table);
+    listing_where(q, l, body, v);
+}
+
+void listing_count(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
+{
+    /* no filter speaks of what the joins of `from` bring */
+    sql_z(q, "SELECT count(*) FROM ");
+    sql_z(q, l->resource->table);
+    listing_where(q, l, body, v);
+}

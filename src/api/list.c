@@ -46,6 +46,7 @@ int list_filter(struct call *c, const struct listing *l, list_where *more, list_
     int64_t limit, offset;
     if (call_page(c, &limit, &offset, err) < 0)
         return -1;
+    c->listed = l;
     AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
     listing_select_where(&q, l, c->body, &c->violations);
     if (more)

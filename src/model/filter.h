@@ -55,7 +55,7 @@ struct listing {
     const char *columns; /* further output columns after the resource's, ", x.y"; NULL */
 };
 extern const struct listing flow_listing, flow_run_listing, task_run_listing, deployment_listing, work_pool_listing,
-    work_queue_listing, worker_listing, variable_listing, block_document_listing, block_schema_listing,
+    work_queue_listing, work_pool_queue_listing, worker_listing, variable_listing, block_document_listing, block_schema_listing,
     block_type_listing, log_listing;
 
 /* Writes one filter object's clause ("1 = 1" where it says nothing). `object` may be NULL or null. */

@@ -347,10 +347,16 @@ static const struct sort work_pool_sorts[] = {{"NAME_ASC", "work_pool.name ASC"}
 const struct listing work_pool_listing = {&work_pool_resource, &work_pools, NULL, 0, LEAVES(work_pool_sorts), NULL, NULL};
 
 static const struct sort work_queue_sorts[] = {
-    {"NAME_ASC", "work_queue.name ASC, work_queue.id"}, {"PRIORITY_ASC", "work_queue.priority ASC, work_queue.id"},
+    {"NAME_ASC", "work_queue.name ASC, work_queue.id"},
 };
 const struct listing work_queue_listing = {
     &work_queue_resource, &work_queues, NULL, 0, LEAVES(work_queue_sorts),
+    "work_queue JOIN work_pool ON work_pool.id = work_queue.work_pool_id", ", work_pool.name"};
+
+/* The same, listed inside one pool. */
+static const struct sort pool_queue_sorts[] = {{"PRIORITY_ASC", "work_queue.priority ASC, work_queue.id"}};
+const struct listing work_pool_queue_listing = {
+    &work_queue_resource, &work_queues, NULL, 0, LEAVES(pool_queue_sorts),
     "work_queue JOIN work_pool ON work_pool.id = work_queue.work_pool_id", ", work_pool.name"};
 
 static const struct sort worker_sorts[] = {{"LAST_HEARTBEAT_TIME_DESC", "worker.last_heartbeat_time DESC NULLS LAST, worker.id"}};

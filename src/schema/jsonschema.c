@@ -46,8 +46,7 @@ enum fit bad_keyword(struct run *r, enum keyword_id id)
         [IS_STRINGS_MAP] = "an object of arrays of strings",
         [IS_TYPE] = "the name of a type or an array of such",
     };
-    err_set(r->err, ERR_UNPROCESSABLE, "Invalid schema: %s must be %s", keywords[id].name.p,
-            kinds[keywords[id].is]);
+    err_set(r->err, ERR_UNPROCESSABLE, "%s must be %s", keywords[id].name.p, kinds[keywords[id].is]);
     return BROKEN;
 }
 
@@ -338,7 +337,7 @@ enum fit apply(struct run *r, const struct frame *outer, const struct json *sche
         return unfit(r, &f, KW_UNKNOWN, STR_NONE, NULL, &b);
     }
     if (schema->kind != JSON_OBJECT) {
-        err_set(r->err, ERR_UNPROCESSABLE, "Invalid schema: a schema must be an object, true or false");
+        err_set(r->err, ERR_UNPROCESSABLE, "a schema must be an object, true or false");
         return BROKEN;
     }
     if (r->depth >= DEPTH_MAX) {

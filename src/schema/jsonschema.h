@@ -30,7 +30,6 @@ struct schema_errors {
 enum {
     SCHEMA_IGNORE_REQUIRED = 1, /* `required` is passed over, at any depth */
     SCHEMA_FORMATS = 2,         /* `format` is held against the value; else it is an annotation */
-    SCHEMA_NULL_DEFAULTS = 4,   /* schema_preprocess: null also where there is a `default` */
 };
 
 /* Checks `value` against `schema`. 0: it was checked (errors in ret, none where it fits); -1: the schema itself is no good
@@ -42,12 +41,15 @@ NODISCARD int schema_validate(struct arena *a, const struct json *schema, const 
                               schema_resolve *resolve, void *user, struct schema_errors *ret, struct err *err);
 
 /* Is `schema` a schema of the draft: each keyword of the right kind, each pattern a regular expression. References are
- * not followed. -1 with ERR_UNPROCESSABLE and a sentence that names keyword and place. */
+ * not followed. -1 with ERR_UNPROCESSABLE and a sentence
+ * that names keyword and place: "properties.a.minimum must be a number". */
 NODISCARD int schema_check(struct arena *a, const struct json *schema, struct err *err);
 
 /* The parameter schema as the API checks it: optional properties with `type` and no `default` accept null too,
  * `items` lists become prefixItems, block definitions also accept {"$ref": …}. Objects that it changed have no `raw`. */
-const struct json *schema_preprocess(struct arena *a, const struct json *schema, int flags);
+const struct json *schema_preprocess(struct arena *a, const struct json *schema);
+/* The same for a pool's job variables: null is accepted also where there is a `default`. */
+const struct json *schema_preprocess_variables(struct arena *a, const struct json *schema);
 /* "Validation failed for field 'a.b'. Failure reason: …" of the best error; STR_NONE where there is none. */
 Str schema_error_text(struct arena *a, const struct schema_errors *errors);
 /* The nested form of /ui/schemas/validate: [string | {property, errors} | {index, errors}]. */

@@ -63,7 +63,7 @@ static int wrong(const struct checker *c, const struct place *at, const char *wh
 {
     AUTO(buf_free) struct buf b = BUF(300);
     place_text(&b, at);
-    return err_set(c->err, ERR_UNPROCESSABLE, "Invalid schema: %.*s must be %s", STR_ARG(buf_view(&b)), what);
+    return err_set(c->err, ERR_UNPROCESSABLE, "%.*s must be %s", STR_ARG(buf_view(&b)), what);
 }
 
 static int check_schema(const struct checker *c, const struct json *schema, const struct place *at);
@@ -154,7 +154,7 @@ static int check_value(const struct checker *c, enum keyword_value is, const str
         if (v->kind == JSON_OBJECT)
             for (size_t i = 0; i < v->object.n; i++)
                 if (pattern_check(c->p, v->object.members[i].key, c->err) < 0)
-                    return err_wrap(c->err, "Invalid schema");
+                    return -1;
         return check_map(c, v, at, check_schema);
     case IS_SCHEMA_MAP:
         return check_map(c, v, at, check_schema);
@@ -165,7 +165,7 @@ static int check_value(const struct checker *c, enum keyword_value is, const str
     case IS_REGEX:
         if (v->kind != JSON_STRING)
             return wrong(c, at, "a regular expression");
-        return pattern_check(c->p, v->string, c->err) < 0 ? err_wrap(c->err, "Invalid schema") : 0;
+        return pattern_check(c->p, v->string, c->err) < 0 ? -1 : 0;
     case IS_NUMBER:
         return v->kind == JSON_NUMBER ? 0 : wrong(c, at, "a number");
     case IS_POSITIVE:
@@ -200,7 +200,7 @@ static int check_schema(const struct checker *c, const struct json *schema, cons
         return 0;
     if (schema->kind != JSON_OBJECT)
         return at ? wrong(c, at, "a schema: an object, true or false")
-                  : err_set(c->err, ERR_UNPROCESSABLE, "Invalid schema: it must be an object, true or false");
+                  : err_set(c->err, ERR_UNPROCESSABLE, "a schema must be an object, true or false");
     for (size_t i = 0; i < schema->object.n; i++) {
         const struct json_member *m = &schema->object.members[i];
         enum keyword_id id = keyword_find(m->key);

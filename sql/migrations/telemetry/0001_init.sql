@@ -25,3 +25,10 @@ CREATE TABLE event (
 );
 CREATE INDEX event_occurred ON event (occurred, id);
 CREATE INDEX event_resource ON event (resource_id, occurred);
+
+-- How far something has come: 'flow_run_states' is the instant (ms) up to about which the events of flow runs' states
+-- are stored; those of younger states are emitted anew at the next start.
+CREATE TABLE mark (
+    name text NOT NULL PRIMARY KEY,
+    value bigint NOT NULL
+);

@@ -49,24 +49,19 @@ static int found(int rc, struct err *err)
 /* run->labels := flow's, the id of the flow (and deployment), and what was sent. */
 static int labels_fill(struct call *c, struct flow_run *run, struct err *err)
 {
-    struct flow flow;
-    int rc = record_by_id(c->conn, c->a, &flow_resource, run->flow_id, &flow, err);
-    if (rc <= 0)
-        return rc < 0 ? -1 : err_set(err, ERR_CONFLICT, "flow_id: there is no flow %s", uuid_text(run->flow_id).s);
-    Str ids = str_fmt(c->a, "{\"prefect.flow.id\":\"%s\"}", uuid_text(run->flow_id).s);
-    Str sent = run->labels;
-    run->labels = json_merge(c->a, flow.labels, ids);
+    struct scheduling s = call_scheduling(c);
+    Str of_deployment = STR_NONE, labels;
     if (!uuid_is_nil(run->deployment_id)) {
-        Str of_deployment = STR_NONE;
         AUTO(stmt_finish) struct stmt *q = db_query(c->conn, err, "SELECT labels FROM deployment WHERE id = $1", "u", run->deployment_id);
-        if (!q || (rc = stmt_step(q, err)) < 0)
+        int rc = q ? stmt_step(q, err) : -1;
+        if (rc < 0)
             return -1;
         if (rc)
             of_deployment = str_dup(c->a, stmt_str(q, 0));
-        ids = str_fmt(c->a, "{\"prefect.deployment.id\":\"%s\"}", uuid_text(run->deployment_id).s);
-        run->labels = json_merge(c->a, json_merge(c->a, run->labels, of_deployment), ids);
     }
-    run->labels = json_merge(c->a, run->labels, sent);
+    if (run_labels(&s, run->flow_id, run->deployment_id, of_deployment, &labels, err) < 0)
+        return -1;
+    run->labels = json_merge(c->a, labels, run->labels);
     return 0;
 }
 

@@ -2,6 +2,8 @@
 #pragma once
 #include "api/call.h"
 #include "schema/hydrate.h"
+#include "services/scheduler.h"
+#include "store/merge.h"
 
 #define ROUTE(method, path, handler, kind, status) call_handler handler;
 #include "api/routes.def"
@@ -21,12 +23,6 @@ NODISCARD int flow_run_print_by_id(struct call *c, Uuid id, struct err *err);
 /* Inserts a run whose fields are set (id, times and name are filled in) and gives it its first state `state` by force. 1: made; 0: a run of this
  * idempotency key was there: *run is it; -1. */
 NODISCARD int flow_run_insert(struct call *c, struct flow_run *run, const struct state *state, struct err *err);
-/* {…a, …b}: the members of both objects, b's counting; either may be STR_NONE. */
-Str json_merge(struct arena *a, Str x, Str y);
-/* ["…", …] without doubles, x's first. */
-Str tags_union(struct arena *a, Str x, Str y);
-/* Two words, "brisk-otter". */
-Str name_invent(struct arena *a);
 /* parameters over LIMIT_PARAMETERS: a violation. */
 void parameters_check(struct call *c, Str parameters);
 /* Who makes this, from Prefect-Automation-* headers; STR_NONE: nobody named. */
@@ -35,3 +31,5 @@ Str created_by_header(struct call *c);
 struct hydrate_context call_hydrate_context(struct call *c);
 /* A task run as the API's TaskRun; the row is one of task_run_listing. */
 int task_run_print(struct call *c, const void *rec, struct stmt *row, int extra, struct err *err);
+/* This call's connection, clock and outbox for services/scheduler.h. */
+struct scheduling call_scheduling(struct call *c);

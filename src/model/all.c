@@ -231,3 +231,12 @@ static const struct field block_document_fields[] = {
 };
 static struct resource_sql block_document_sql;
 const struct resource block_document_resource = {"block_document", "block_document", block_document_fields, COUNT_OF(block_document_fields), sizeof(struct block_document), .sql = &block_document_sql};
+
+static const struct field deployment_flow_run_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct deployment_flow_run, name), dflt, more, doc},
+#include "model/deployment_flow_run.def"
+#undef FIELD
+};
+const struct resource deployment_flow_run_resource = {"deployment_flow_run", NULL, deployment_flow_run_fields,
+                                                      COUNT_OF(deployment_flow_run_fields), sizeof(struct deployment_flow_run)};

@@ -324,3 +324,11 @@ enum {
 #undef FIELD
 };
 extern const struct resource block_document_resource;
+
+struct deployment_flow_run {
+    FieldSet set;
+#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#include "model/deployment_flow_run.def"
+#undef FIELD
+};
+extern const struct resource deployment_flow_run_resource; /* a request only: no table */

@@ -221,6 +221,8 @@ CREATE INDEX flow_run_scheduled ON flow_run (next_scheduled_start_time) WHERE st
 CREATE INDEX flow_run_queue ON flow_run (work_queue_id, next_scheduled_start_time) WHERE state_type = 'SCHEDULED' AND work_queue_id IS NOT NULL;
 -- Runs under way: slots in use, pauses, cancellations.
 CREATE INDEX flow_run_active ON flow_run (state_type, work_queue_id) WHERE state_type IN ('PENDING', 'RUNNING', 'PAUSED', 'CANCELLING');
+-- Cancelled ones whose tasks and subflows may still have to be.
+CREATE INDEX flow_run_cancelled ON flow_run (end_time) WHERE state_type = 'CANCELLED';
 CREATE INDEX flow_run_deployment ON flow_run (deployment_id, id) WHERE deployment_id IS NOT NULL;
 CREATE INDEX flow_run_parent ON flow_run (parent_task_run_id) WHERE parent_task_run_id IS NOT NULL;
 

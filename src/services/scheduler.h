@@ -1,0 +1,29 @@
+/* services/scheduler.h: runs ahead of time from schedules (semantics.md 2). */
+#pragma once
+#include "model/all.h"
+#include "store/outbox.h"
+
+struct scheduling {
+    struct conn *conn;
+    struct arena *a;
+    Time now;
+    struct outbox *out;
+};
+/* How far ahead; 0 means the default. */
+struct horizon {
+    Time start;       /* from when on */
+    Time end;         /* TIME_NONE: start + 100 days */
+    Dur min_time;     /* at least so far: 1 h */
+    int64_t min_runs; /* at least so many: 3 */
+    int64_t max_runs; /* at most: 100 */
+};
+
+/* Makes the runs of one schedule that are not there yet; *ret_next: when it must be looked at again, TIME_NONE: never. */
+NODISCARD int schedule_make_runs(struct scheduling *s, const struct deployment *d, const struct deployment_schedule *row,
+                                 const struct horizon *h, Time *ret_next, struct err *err);
+/* Deletes runs that schedules made and that have not begun: those after now, or (past_too) all; of one schedule or, nil, of all the deployment's. */
+NODISCARD int schedule_drop_runs(struct scheduling *s, Uuid deployment_id, Uuid schedule_id, bool past_too, struct err *err);
+/* The deployment's active schedules are looked at at once (not paused), or never (paused). */
+NODISCARD int schedule_arm(struct scheduling *s, Uuid deployment_id, bool paused, struct err *err);
+/* {flow's labels, prefect.flow.id, deployment's, prefect.deployment.id} as JSON. */
+NODISCARD int run_labels(struct scheduling *s, Uuid flow_id, Uuid deployment_id, Str deployment_labels, Str *ret, struct err *err);

@@ -32,8 +32,7 @@ struct reply {
     const char *content_type;
     struct buf body;
     VEC(struct header) headers;
-    const struct ws_handler *socket; /* not NULL: the reply is a switch to WebSocket */
-    void *socket_user;
+    struct ws *socket; /* not NULL: the reply is a switch to WebSocket, and this is to be its end */
 };
 
 struct exchange {
@@ -46,6 +45,7 @@ struct exchange {
     size_t header_count;
     struct buf body;
     uint64_t received; /* bytes of the body, also of one that is thrown away */
+    bool http_1_1;
     bool head_seen;    /* the request's headers were looked at */
     int refused;       /* the status that it gets without the handler's being called; 0: none */
     Dur started;
@@ -59,17 +59,26 @@ struct exchange {
     struct exchange *next, *prev; /* among the server's live ones, or its spare ones */
 };
 
+/* A daemon of libmicrohttpd's and its one thread. */
+struct http_worker {
+    struct http_server *server;
+    struct MHD_Daemon *daemon;
+    _Atomic size_t connections;
+};
+
 struct http_server {
     struct http_options o;
-    struct MHD_Daemon *daemon;
+    struct http_worker *workers;
+    size_t worker_count;
+    pthread_t acceptor;
     int listen_fd;
     int port;
     char *tls_cert, *tls_key;
-    _Atomic size_t refs;     /* the owner's, and one for each exchange without a reply */
+    _Atomic size_t refs;     /* the owner's, and one for each exchange without a reply and each WebSocket */
     _Atomic size_t resuming; /* threads inside MHD_resume_connection */
-    _Atomic size_t connections;
     _Atomic size_t sockets; /* WebSockets that came from here */
     _Atomic bool quiet;     /* no new connections; replies close theirs */
+    bool started;
     _Atomic bool closing;   /* the grace is over */
     char complaint[200];    /* libmicrohttpd's, when it does not start */
     pthread_mutex_t lock;   /* over the two lists */
@@ -82,3 +91,11 @@ struct http_server {
 
 /* Hands the reply over; wakes the connection if it sleeps. */
 void exchange_done(struct exchange *x);
+
+/* The response that makes a WebSocket of x->reply.socket once it is sent. */
+struct MHD_Response *upgrade_response(void);
+/* The socket that the reply was to open will not be: its handler hears of it. */
+void exchange_drop_socket(struct exchange *x);
+/* Closes the server's WebSockets (1012). Any thread. */
+void server_close_sockets(struct http_server *s);
+void server_lose_socket(struct http_server *s);

@@ -68,6 +68,7 @@ static struct exchange *exchange_take(struct http_server *s)
 
 static void exchange_free(struct exchange *x)
 {
+    exchange_drop_socket(x);
     buf_free(&x->body);
     buf_free(&x->reply.body);
     arena_free(x->arena);
@@ -82,6 +83,7 @@ static void exchange_release(struct exchange *x)
     bool mine = atomic_load(&x->phase) != PHASE_ABANDONED;
     bool keep = mine && arena_bytes(x->arena) <= SPARE_ARENA;
     if (keep) {
+        exchange_drop_socket(x);
         buf_free(&x->reply.body);
         if (x->body.cap > SPARE_BODY)
             buf_free(&x->body);
@@ -118,9 +120,16 @@ static void server_unref(struct http_server *s)
     }
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
+    free(s->workers);
     free(s->tls_cert);
     free(s->tls_key);
     free(s);
+}
+
+void server_lose_socket(struct http_server *s)
+{
+    atomic_fetch_sub(&s->sockets, 1);
+    server_unref(s);
 }
 
 /* The reply is in place: says so, and wakes the connection if it sleeps. */
@@ -168,7 +177,9 @@ static enum MHD_Result queue(struct exchange *x, struct reply *r)
         r->headers.n = 0;
     }
     struct MHD_Response *response;
-    if (r->body.n) {
+    if (r->socket) {
+        response = upgrade_response();
+    } else if (r->body.n) {
         response = MHD_create_response_from_buffer_with_free_callback(r->body.n, r->body.p, free);
         if (response)
             r->body = BUF(0);
@@ -182,7 +193,7 @@ static enum MHD_Result queue(struct exchange *x, struct reply *r)
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, r->content_type);
     for (size_t i = 0; i < r->headers.n; i++)
         MHD_add_response_header(response, r->headers.v[i].name.p, r->headers.v[i].value.p);
-    if (atomic_load_explicit(&x->server->quiet, memory_order_relaxed))
+    if (!r->socket && atomic_load_explicit(&x->server->quiet, memory_order_relaxed))
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     enum MHD_Result result = MHD_queue_response(x->connection, (unsigned)r->status, response);
     MHD_destroy_response(response);
@@ -225,7 +236,7 @@ static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char 
 /* What is wrong with the headers, or NULL. Where a proxy in front could see another request than we do, it is refused:
  * two lengths, a length beside chunks, a name with blanks in it. (libmicrohttpd is told not to look for Host: its own
  * answer would have two heads.) */
-static const char *head_fault(const struct exchange *x, const char *version)
+static const char *head_fault(const struct exchange *x)
 {
     size_t hosts = 0, lengths = 0, codings = 0;
     for (size_t i = 0; i < x->header_count; i++) {
@@ -237,7 +248,7 @@ static const char *head_fault(const struct exchange *x, const char *version)
         lengths += str_ieq(name, STR("content-length"));
         codings += str_ieq(name, STR("transfer-encoding"));
     }
-    if (hosts > 1 || (hosts == 0 && !strcmp(version, MHD_HTTP_VERSION_1_1)))
+    if (hosts > 1 || (hosts == 0 && x->http_1_1))
         return "There must be one Host header.";
     if (lengths + codings > 1)
         return "There must be at most one of Content-Length and Transfer-Encoding.";
@@ -250,6 +261,7 @@ static enum MHD_Result take_head(struct exchange *x, const char *method, const c
 {
     struct http_server *s = x->server;
     x->head_seen = true;
+    x->http_1_1 = !strcmp(version, MHD_HTTP_VERSION_1_1);
     x->method = str_dup(x->arena, str_of(method));
     int n = MHD_get_connection_values_n(x->connection, MHD_HEADER_KIND, NULL, NULL);
     x->headers = arena_array(x->arena, struct header, n);
@@ -260,7 +272,7 @@ static enum MHD_Result take_head(struct exchange *x, const char *method, const c
         memcpy(&x->peer, info->client_addr, sizeof(struct sockaddr_in));
     else if (info && info->client_addr->sa_family == AF_INET6)
         memcpy(&x->peer, info->client_addr, sizeof(struct sockaddr_in6));
-    const char *fault = head_fault(x, version);
+    const char *fault = head_fault(x);
     if (fault)
         return queue_error(x, 400, fault);
     if (x->path.n + x->query.n > LIMIT_URL)
@@ -355,11 +367,11 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
 static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode what)
 {
-    struct http_server *s = cls;
+    struct http_worker *w = cls;
     if (what == MHD_CONNECTION_NOTIFY_STARTED)
-        atomic_fetch_add_explicit(&s->connections, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&w->connections, 1, memory_order_relaxed);
     else
-        atomic_fetch_sub_explicit(&s->connections, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&w->connections, 1, memory_order_relaxed);
 }
 
 /* Paths and queries are decoded by those who use them. */
@@ -372,7 +384,7 @@ static size_t leave_encoded(void *cls, struct MHD_Connection *connection, char *
 static void on_log(void *cls, const char *fmt, va_list ap)
 {
     struct http_server *s = cls;
-    if (!s->daemon)
+    if (!s->started)
         vsnprintf(s->complaint, sizeof s->complaint, fmt, ap);
 }
 
@@ -410,7 +422,7 @@ static int listen_on(Str host, int port, int *ret_port, struct err *err)
             at = i;
             break;
         }
-    int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1, off = 0;
+    int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1, off = 0;
     struct sockaddr_storage bound = {0};
     socklen_t n = sizeof bound;
     if (fd >= 0)
@@ -441,10 +453,56 @@ static char *heap_z(Str s)
     return z;
 }
 
+static struct MHD_Daemon *daemon_start(struct http_worker *w, unsigned connections)
+{
+    struct http_server *s = w->server;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME |
+                     MHD_ALLOW_UPGRADE | MHD_USE_ITC | MHD_USE_ERROR_LOG;
+    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, s->tls_cert},
+                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, s->tls_key},
+                                   {MHD_OPTION_END, 0, NULL}};
+    if (s->tls_cert)
+        flags |= MHD_USE_TLS;
+    else
+        tls[0].option = MHD_OPTION_END;
+    return MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, s,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LIMIT_HEADERS, MHD_OPTION_CONNECTION_LIMIT, connections,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)MAX(s->o.idle_timeout / SEC, 1), MHD_OPTION_NOTIFY_COMPLETED,
+        on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, w, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
+        MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, NULL, MHD_OPTION_STRICT_FOR_CLIENT, -1, MHD_OPTION_ARRAY, tls,
+        MHD_OPTION_END);
+}
+
+/* Takes connections in and gives each to the worker that has the fewest. libmicrohttpd could listen itself, but its
+ * way to stop that while its threads run may end in its panic: two sides take the socket out of epoll. */
+static void *acceptor_main(void *arg)
+{
+    struct http_server *s = arg;
+    pthread_setname_np(pthread_self(), "http-accept");
+    while (!atomic_load(&s->quiet)) {
+        struct sockaddr_storage from;
+        socklen_t n = sizeof from;
+        int fd = accept4(s->listen_fd, (struct sockaddr *)&from, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0) {
+            /* Out of descriptors or memory: what runs will give some back. */
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                usleep(10000);
+            continue;
+        }
+        struct http_worker *least = &s->workers[0];
+        for (size_t i = 1; i < s->worker_count; i++)
+            if (atomic_load_explicit(&s->workers[i].connections, memory_order_relaxed) <
+                atomic_load_explicit(&least->connections, memory_order_relaxed))
+                least = &s->workers[i];
+        (void)MHD_add_connection(least->daemon, fd, (struct sockaddr *)&from, n); /* it closes what it does not take */
+    }
+    return NULL;
+}
+
 struct http_server *http_server_start(const struct http_options *o, struct err *err)
 {
     int port = 0;
-    unsigned limit = raise_file_limit();
     int fd = listen_on(o->host, o->port, &port, err);
     if (fd < 0)
         return NULL;
@@ -467,33 +525,34 @@ struct http_server *http_server_start(const struct http_options *o, struct err *
     pthread_condattr_destroy(&monotonic);
 
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned threads = (unsigned)MIN(o->threads > 0 ? o->threads : MAX(cores, 1), 64);
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ITC |
-                     MHD_USE_ERROR_LOG;
-    struct MHD_OptionItem extra[8];
-    size_t n = 0;
-    if (threads > 1)
-        extra[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL};
-    if (s->tls_cert) {
-        flags |= MHD_USE_TLS;
-        extra[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, s->tls_cert};
-        extra[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, s->tls_key};
+    size_t threads = (size_t)MIN(o->threads > 0 ? o->threads : MAX(cores, 1), 64);
+    s->workers = calloc(threads, sizeof *s->workers);
+    if (!s->workers)
+        die("out of memory");
+    while (s->worker_count < threads) {
+        struct http_worker *w = &s->workers[s->worker_count];
+        w->server = s;
+        w->daemon = daemon_start(w, raise_file_limit() / (unsigned)threads + 1);
+        if (!w->daemon) {
+            err_set(err, ERR_IO, "cannot start the HTTP server: %s", *s->complaint ? s->complaint : strerror(errno));
+            break;
+        }
+        s->worker_count++;
     }
-    extra[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
-    s->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, s, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LIMIT_HEADERS, MHD_OPTION_CONNECTION_LIMIT, MAX(limit, threads),
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)MAX(s->o.idle_timeout / SEC, 1), MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
-        MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, NULL, MHD_OPTION_STRICT_FOR_CLIENT, -1, MHD_OPTION_ARRAY, extra,
-        MHD_OPTION_END);
-    if (!s->daemon) {
-        err_set(err, ERR_IO, "cannot start the HTTP server: %s", *s->complaint ? s->complaint : "no reason is known");
-        close(fd);
-        server_unref(s);
-        return NULL;
+    int r = 0;
+    if (s->worker_count == threads && (r = pthread_create(&s->acceptor, NULL, acceptor_main, s)) == 0) {
+        s->started = true;
+        return s;
     }
-    return s;
+    if (r) {
+        errno = r;
+        err_errno(err, "cannot start a thread for the HTTP server");
+    }
+    for (size_t i = 0; i < s->worker_count; i++)
+        MHD_stop_daemon(s->workers[i].daemon);
+    close(fd);
+    server_unref(s);
+    return NULL;
 }
 
 int http_server_port(const struct http_server *s)
@@ -505,9 +564,9 @@ void http_server_quiesce(struct http_server *s)
 {
     if (atomic_exchange(&s->quiet, true))
         return;
-    MHD_quiesce_daemon(s->daemon);
-    /* Who tries to connect from now on is refused at once, and does not wait in the backlog. */
-    shutdown(s->listen_fd, SHUT_RDWR);
+    shutdown(s->listen_fd, SHUT_RDWR); /* wakes the acceptor; who tries to connect from now on is refused */
+    pthread_join(s->acceptor, NULL);
+    close(s->listen_fd);
 }
 
 /* Waits until no request is under way; false where `deadline` (monotonic) comes first. */
@@ -528,6 +587,7 @@ void http_server_stop(struct http_server *s, Dur grace)
     if (!s)
         return;
     http_server_quiesce(s);
+    server_close_sockets(s);
     if (!wait_idle(s, time_monotonic() + grace)) {
         atomic_store(&s->closing, true);
         pthread_mutex_lock(&s->lock);
@@ -536,19 +596,26 @@ void http_server_stop(struct http_server *s, Dur grace)
         pthread_mutex_unlock(&s->lock);
         (void)wait_idle(s, time_monotonic() + SEC);
     }
+    /* Each ends within the 2 s that its close frame has, and holds on to the daemon where there is TLS. */
+    while (atomic_load(&s->sockets))
+        usleep(1000);
     while (atomic_load(&s->resuming))
         usleep(100);
-    MHD_stop_daemon(s->daemon);
-    close(s->listen_fd);
+    for (size_t i = 0; i < s->worker_count; i++)
+        MHD_stop_daemon(s->workers[i].daemon);
     server_unref(s);
 }
 
 size_t http_server_pending(const struct http_server *s)
 {
-    return atomic_load(&s->refs) - 1;
+    return atomic_load(&s->refs) - atomic_load(&s->sockets) - 1;
 }
 
 size_t http_server_connections(const struct http_server *s)
 {
-    return atomic_load_explicit(&s->connections, memory_order_relaxed);
+    /* Without TLS a WebSocket is no connection of libmicrohttpd's any more. */
+    size_t n = s->tls_cert ? 0 : atomic_load_explicit(&s->sockets, memory_order_relaxed);
+    for (size_t i = 0; i < s->worker_count; i++)
+        n += atomic_load_explicit(&s->workers[i].connections, memory_order_relaxed);
+    return n;
 }

@@ -58,7 +58,7 @@ void exchange_add_header(struct exchange *x, const char *name, Str value);
 void exchange_reply(struct exchange *x, int status, const char *content_type, struct buf *body);
 /* Answers 101 to a WebSocket upgrade (checked: GET, Upgrade, Connection, Sec-WebSocket-Key, version 13; else
  * 426 or 400 is answered here) and hands the socket to the loop; `subprotocol` NULL: none is named.
- * `h->open` is called on the loop with `user`. */
+ * `h->open` is called on the loop with `user`; where it comes to nothing, `h->closed` alone is (1006). Needs a loop. */
 void exchange_upgrade(struct exchange *x, const char *subprotocol, const struct ws_handler *h, void *user);
 bool exchange_is_upgrade(const struct exchange *x);
 /* Whether the request offers this subprotocol. */

@@ -38,10 +38,11 @@ static void calls_push(struct calls *c, void (*fn)(void *arg), void *arg)
     c->v[c->n++] = (struct call){fn, arg};
 }
 
-/* Runs what is posted; true once the loop is asked to end and nothing is left. Calls posted by these calls
- * wait for the next turn, so that sockets and timers are not starved. */
-static bool run_posted(struct loop *l)
+/* Runs what is posted. Calls posted by these calls wait for the next turn, so that sockets and timers are not
+ * starved. Once the loop is asked to end, turns go on until nothing is left. */
+static void on_wake(uv_async_t *wake)
 {
+    struct loop *l = wake->data;
     pthread_mutex_lock(&l->lock);
     struct calls batch = l->posted;
     l->posted = l->running;
@@ -55,7 +56,10 @@ static bool run_posted(struct loop *l)
         free(l->running.v);
         l->running = (struct calls){0};
     }
-    return ending && batch.n == 0;
+    if (ending && batch.n == 0)
+        uv_stop(&l->uv);
+    else if (ending)
+        uv_async_send(wake);
 }
 
 static void close_handle(uv_handle_t *h, void *arg)
@@ -63,15 +67,6 @@ static void close_handle(uv_handle_t *h, void *arg)
     UNUSED(arg);
     if (!uv_is_closing(h))
         uv_close(h, NULL);
-}
-
-static void on_wake(uv_async_t *wake)
-{
-    struct loop *l = wake->data;
-    if (run_posted(l))
-        uv_stop(&l->uv);
-    else if (l->ending)
-        uv_async_send(wake);
 }
 
 static void *thread_main(void *arg)

@@ -318,12 +318,3 @@ CREATE TABLE configuration (
     updated bigint NOT NULL,
     value text NOT NULL
 );
-
-CREATE TABLE csrf_token (
-    id uuid NOT NULL PRIMARY KEY,
-    created bigint NOT NULL,
-    updated bigint NOT NULL,
-    client text NOT NULL UNIQUE,
-    token text NOT NULL,
-    expiration bigint NOT NULL
-);

@@ -380,6 +380,7 @@ static size_t leave_encoded(void *cls, struct MHD_Connection *connection, char *
 }
 
 /* libmicrohttpd's own words, kept for the error when it does not start; later it only speaks of clients' doings. */
+PRINTF_LIKE(2, 0)
 static void on_log(void *cls, const char *fmt, va_list ap)
 {
     struct http_server *s = cls;

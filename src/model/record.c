@@ -706,6 +706,35 @@ int64_t record_insert(struct conn *c, const struct resource *r, const void *rec,
     return db_exec_v(c, err, (Str){text, (size_t)len}, values, n);
 }
 
+static bool same(const struct field *f, const void *x, const void *y)
+{
+    const void *p = at(f, x), *q = at(f, y);
+    double d, e;
+    switch (letter(f->type)) {
+    case 'u':
+        return uuid_eq(*(const Uuid *)p, *(const Uuid *)q);
+    case 'o':
+        return *(const int8_t *)p == *(const int8_t *)q;
+    case 'd':
+        d = *(const double *)p;
+        e = *(const double *)q;
+        return d == e || (isnan(d) && isnan(e));
+    case 's':
+        return !((const Str *)p)->p == !((const Str *)q)->p && str_eq(*(const Str *)p, *(const Str *)q);
+    default:
+        return *(const int64_t *)p == *(const int64_t *)q;
+    }
+}
+
+FieldSet record_diff(const struct resource *r, const void *x, const void *y)
+{
+    FieldSet mask = 0;
+    for (size_t i = 0; i < r->n; i++)
+        if ((r->fields[i].flags & COL) && !same(&r->fields[i], x, y))
+            mask |= (FieldSet)1 << i;
+    return mask;
+}
+
 int64_t record_update(struct conn *c, const struct resource *r, const void *rec, FieldSet mask, Uuid id, struct err *err)
 {
     AUTO(arena_freep) struct arena *a = arena_create();

@@ -151,6 +151,8 @@ Str resource_columns(const struct resource *r);
 void record_load(struct arena *a, const struct resource *r, struct stmt *q, int first, void *rec);
 /* INSERT of all COL fields; `tail` ("ON CONFLICT DO NOTHING", "" for none). Number of rows, or -1. */
 NODISCARD int64_t record_insert(struct conn *c, const struct resource *r, const void *rec, const char *tail, struct err *err);
+/* The COL fields in which two records differ. */
+FieldSet record_diff(const struct resource *r, const void *x, const void *y);
 /* UPDATE of the COL fields in `mask` WHERE id = `id`; 0 rows: not there. */
 NODISCARD int64_t record_update(struct conn *c, const struct resource *r, const void *rec, FieldSet mask, Uuid id, struct err *err);
 /* SELECT … WHERE `where` ("name = $1") with the first row loaded: 1, 0 or -1. */

@@ -34,7 +34,9 @@ struct orchestration_settings {
     Dur initial_lease;         /* 300 s */
     Dur tag_slot_wait;         /* 10 s */
     Dur max_slot_wait;         /* 30 s */
-    int64_t max_cache_key;     /* 2000 */
+    int64_t max_cache_key;     /* 2000 characters */
+    Dur late_grace;            /* 15 s: a run that has not started by then is late */
+    Dur cancelling_timeout;    /* 300 s: a run that has not ended by then counts as cancelled */
 };
 extern const struct orchestration_settings orchestration_defaults;
 

@@ -1,9 +1,13 @@
 /* store/concurrency.h: slots of global concurrency limits, and leases on them (semantics.md 6).
  *
- * Slots and leases are rows, changed in the caller's transaction: a crash loses none. */
+ * Slots and leases are rows, changed in the caller's transaction: a crash loses none. A lease is what a holder has in hand:
+ * as long as its row exists its slots count, and they are given back when it goes, so never twice. */
 #pragma once
 #include "model/all.h"
 #include "store/outbox.h"
+
+/* A lease that only its holder ends. */
+#define LEASE_FOREVER (36500 * DAY)
 
 struct slots_wanted {
     const Str *names;  /* limits by name … */
@@ -11,16 +15,18 @@ struct slots_wanted {
     size_t n;
     int64_t slots;
     bool rate_limit;   /* mode "rate_limit" */
+    Dur max_tag_wait;  /* longest retry_after of limits named "tag:…"; 0: 10 s */
 };
 struct slots_result {
     bool taken;
     double retry_after; /* seconds, where not taken */
-    VEC(struct concurrency_limit) limits; /* those that exist, decayed to now */
+    VEC(struct concurrency_limit) limits; /* those that exist, by name, decayed to now; before what was taken or given */
 };
 
-/* All or nothing. -1 with ERR_UNPROCESSABLE for a request that could never be met. Unknown names are passed over. */
+/* All or nothing, and nothing is written where a slot is missing. Inactive limits are listed and not counted, unknown ones are
+ * passed over; the rows stay locked until the transaction ends. -1 with ERR_UNPROCESSABLE for a request that could never be met. */
 NODISCARD int slots_take(struct conn *c, struct arena *a, const struct slots_wanted *want, Dur max_wait, Time now, struct slots_result *ret, struct err *err);
-/* occupancy: seconds each slot was held, NaN: unknown. */
+/* occupancy: seconds the slots were held, NaN: unknown. */
 NODISCARD int slots_give(struct conn *c, struct arena *a, const struct slots_wanted *want, double occupancy, Time now, struct slots_result *ret, struct err *err);
 
 struct lease {
@@ -32,10 +38,19 @@ struct lease {
     Uuid holder_id;
 };
 NODISCARD int lease_create(struct conn *c, struct arena *a, const Uuid *limit_ids, size_t n, int64_t slots, Dur ttl, Str holder_type, Uuid holder_id, Time now, struct outbox *out, Uuid *ret_id, struct err *err);
-NODISCARD int lease_find(struct conn *c, struct arena *a, Uuid id, struct lease *ret, struct err *err); /* 1, 0, -1; an expired one is not found */
-NODISCARD int lease_renew(struct conn *c, Uuid id, Dur ttl, Time now, struct outbox *out, struct err *err); /* 1, 0 gone, -1 */
+NODISCARD int lease_find(struct conn *c, struct arena *a, Uuid id, Time now, struct lease *ret, struct err *err); /* 1, 0, -1; an expired one is not found */
+/* 1, 0 gone or expired, -1. */
+NODISCARD int lease_renew(struct conn *c, Uuid id, Dur ttl, Time now, struct outbox *out, struct err *err);
+/* The holder's own: as lease_renew for a lease that `holder_id` has, also an expired one that still stands. */
+NODISCARD int lease_renew_held(struct conn *c, Uuid id, Uuid holder_id, Dur ttl, Time now, struct outbox *out, struct err *err);
 /* Gives the slots back (occupancy: the lease's age) and deletes the lease: 1, 0 unknown, -1. */
 NODISCARD int lease_release(struct conn *c, struct arena *a, Uuid id, Time now, struct err *err);
+/* The same if `holder_id` has it. */
+NODISCARD int lease_release_held(struct conn *c, struct arena *a, Uuid id, Uuid holder_id, Time now, struct err *err);
+/* All leases of a holder: their number, or -1. */
+NODISCARD int leases_release(struct conn *c, struct arena *a, Str holder_type, Uuid holder_id, Time now, struct err *err);
+/* The slots back without a trace in the limit's average, for a lease that was made in vain: 1, 0, -1. */
+NODISCARD int lease_undo(struct conn *c, struct arena *a, Uuid id, Time now, struct err *err);
 /* The repossessor's tick: releases what has expired by now; *ret_next is the next expiry or TIME_NEVER. */
 NODISCARD int leases_expire(struct conn *c, struct arena *a, Time now, Time *ret_next, struct err *err);
 /* Limit as it stands at `now`, decayed, without writing. */

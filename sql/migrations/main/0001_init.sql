@@ -36,6 +36,7 @@ CREATE TABLE concurrency_lease (
     holder_id uuid
 );
 CREATE INDEX concurrency_lease_expires ON concurrency_lease (expires);
+CREATE INDEX concurrency_lease_holder ON concurrency_lease (holder_id) WHERE holder_id IS NOT NULL;
 
 CREATE TABLE work_pool (
     id uuid NOT NULL PRIMARY KEY,

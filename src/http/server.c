@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/time.h"
 #include "http/exchange.h"
+#include "http/tls.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -121,8 +122,6 @@ static void server_unref(struct http_server *s)
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s->workers);
-    free(s->tls_cert);
-    free(s->tls_key);
     free(s);
 }
 
@@ -139,7 +138,7 @@ void exchange_done(struct exchange *x)
     enum phase phase = PHASE_HANDLED;
     if (!atomic_compare_exchange_strong(&x->phase, &phase, PHASE_REPLIED)) {
         /* Counted before the move, so that http_server_stop cannot end the daemon under our hands. */
-        atomic_fetch_add(&s->resuming, 1);
+        atomic_fetch_add(&s->inside, 1);
         struct MHD_Connection *connection = x->connection;
         while (phase != PHASE_ORPHANED && !atomic_compare_exchange_weak(&x->phase, &phase, PHASE_REPLIED))
             ;
@@ -157,7 +156,7 @@ void exchange_done(struct exchange *x)
         case PHASE_REPLIED:
             die("exchange_reply: a second reply, or one without a request");
         }
-        atomic_fetch_sub(&s->resuming, 1);
+        atomic_fetch_sub(&s->inside, 1);
     }
     server_unref(s);
 }
@@ -381,6 +380,7 @@ static size_t leave_encoded(void *cls, struct MHD_Connection *connection, char *
 }
 
 /* libmicrohttpd's own words, kept for the error when it does not start; later it only speaks of clients' doings. */
+PRINTF_LIKE(2, 0)
 static void on_log(void *cls, const char *fmt, va_list ap)
 {
     struct http_server *s = cls;
@@ -445,37 +445,38 @@ static int listen_on(Str host, int port, int *ret_port, struct err *err)
     return fd;
 }
 
-static char *heap_z(Str s)
-{
-    char *z = s.p ? strndup(s.p, s.n) : NULL;
-    if (s.p && !z)
-        die("out of memory");
-    return z;
-}
-
 static struct MHD_Daemon *daemon_start(struct http_worker *w, unsigned connections)
 {
     struct http_server *s = w->server;
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME |
                      MHD_ALLOW_UPGRADE | MHD_USE_ITC | MHD_USE_ERROR_LOG;
-    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, s->tls_cert},
-                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, s->tls_key},
-                                   {MHD_OPTION_END, 0, NULL}};
-    if (s->tls_cert)
-        flags |= MHD_USE_TLS;
-    else
-        tls[0].option = MHD_OPTION_END;
     return MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, s,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LIMIT_HEADERS, MHD_OPTION_CONNECTION_LIMIT, connections,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)MAX(s->o.idle_timeout / SEC, 1), MHD_OPTION_NOTIFY_COMPLETED,
         on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, w, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
-        MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, NULL, MHD_OPTION_STRICT_FOR_CLIENT, -1, MHD_OPTION_ARRAY, tls,
-        MHD_OPTION_END);
+        MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, NULL, MHD_OPTION_STRICT_FOR_CLIENT, -1, MHD_OPTION_END);
 }
 
-/* Takes connections in and gives each to the worker that has the fewest. libmicrohttpd could listen itself, but its
- * way to stop that while its threads run may end in its panic: two sides take the socket out of epoll. */
+/* Gives a connection to the worker that has the fewest. On the acceptor's thread, or one that speaks TLS. */
+static void pass_on(void *user, int fd, const struct sockaddr *from, socklen_t n)
+{
+    struct http_server *s = user;
+    atomic_fetch_add(&s->inside, 1);
+    struct http_worker *least = &s->workers[0];
+    for (size_t i = 1; i < s->worker_count; i++)
+        if (atomic_load_explicit(&s->workers[i].connections, memory_order_relaxed) <
+            atomic_load_explicit(&least->connections, memory_order_relaxed))
+            least = &s->workers[i];
+    if (atomic_load(&s->quiet))
+        close(fd);
+    else
+        (void)MHD_add_connection(least->daemon, fd, from, n); /* it closes what it does not take */
+    atomic_fetch_sub(&s->inside, 1);
+}
+
+/* Takes connections in. libmicrohttpd could listen itself, but its way to stop that while its threads run may end in
+ * its panic: two sides take the socket out of epoll. */
 static void *acceptor_main(void *arg)
 {
     struct http_server *s = arg;
@@ -490,12 +491,12 @@ static void *acceptor_main(void *arg)
                 usleep(10000);
             continue;
         }
-        struct http_worker *least = &s->workers[0];
-        for (size_t i = 1; i < s->worker_count; i++)
-            if (atomic_load_explicit(&s->workers[i].connections, memory_order_relaxed) <
-                atomic_load_explicit(&least->connections, memory_order_relaxed))
-                least = &s->workers[i];
-        (void)MHD_add_connection(least->daemon, fd, (struct sockaddr *)&from, n); /* it closes what it does not take */
+        if (!s->tls)
+            pass_on(s, fd, (struct sockaddr *)&from, n);
+        else if (tls_front_count(s->tls) < LIMIT_CONNECTIONS + CONNECTION_RESERVE)
+            tls_front_take(s->tls, fd, (struct sockaddr *)&from, n);
+        else
+            close(fd);
     }
     return NULL;
 }
@@ -514,8 +515,6 @@ struct http_server *http_server_start(const struct http_options *o, struct err *
     s->o.host = s->o.tls_cert = s->o.tls_key = STR_NONE; /* the caller's texts may go */
     s->listen_fd = fd;
     s->port = port;
-    s->tls_cert = heap_z(o->tls_cert);
-    s->tls_key = heap_z(o->tls_key);
     s->refs = 1;
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_t monotonic;
@@ -540,7 +539,12 @@ struct http_server *http_server_start(const struct http_options *o, struct err *
         s->worker_count++;
     }
     int r = 0;
-    if (s->worker_count == threads && (r = pthread_create(&s->acceptor, NULL, acceptor_main, s)) == 0) {
+    if (s->worker_count == threads && o->tls_cert.p)
+        s->tls = tls_front_create(o->tls_cert, o->tls_key, threads, pass_on, s, err);
+    bool ok = s->worker_count == threads && (s->tls || !o->tls_cert.p);
+    if (ok)
+        r = pthread_create(&s->acceptor, NULL, acceptor_main, s);
+    if (ok && r == 0) {
         s->started = true;
         return s;
     }
@@ -550,6 +554,7 @@ struct http_server *http_server_start(const struct http_options *o, struct err *
     }
     for (size_t i = 0; i < s->worker_count; i++)
         MHD_stop_daemon(s->workers[i].daemon);
+    tls_front_free(s->tls);
     close(fd);
     server_unref(s);
     return NULL;
@@ -596,13 +601,14 @@ void http_server_stop(struct http_server *s, Dur grace)
         pthread_mutex_unlock(&s->lock);
         (void)wait_idle(s, time_monotonic() + SEC);
     }
-    /* Each ends within the 2 s that its close frame has, and holds on to the daemon where there is TLS. */
+    /* Each ends within the 2 s that its close frame has. */
     while (atomic_load(&s->sockets))
         usleep(1000);
-    while (atomic_load(&s->resuming))
+    while (atomic_load(&s->inside))
         usleep(100);
     for (size_t i = 0; i < s->worker_count; i++)
         MHD_stop_daemon(s->workers[i].daemon);
+    tls_front_free(s->tls);
     server_unref(s);
 }
 
@@ -613,8 +619,8 @@ size_t http_server_pending(const struct http_server *s)
 
 size_t http_server_connections(const struct http_server *s)
 {
-    /* Without TLS a WebSocket is no connection of libmicrohttpd's any more. */
-    size_t n = s->tls_cert ? 0 : atomic_load_explicit(&s->sockets, memory_order_relaxed);
+    /* A WebSocket is no connection of libmicrohttpd's any more. */
+    size_t n = atomic_load_explicit(&s->sockets, memory_order_relaxed);
     for (size_t i = 0; i < s->worker_count; i++)
         n += atomic_load_explicit(&s->workers[i].connections, memory_order_relaxed);
     return n;

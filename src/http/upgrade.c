@@ -42,23 +42,11 @@ static bool key_ok(Str key)
     return key.n == 24 && base64_decode_update(&c, &n, nonce, key.n, key.p) && base64_decode_final(&c) && n == 16;
 }
 
-static void release_plain(struct ws *w)
+static void release(struct ws *w)
 {
-    close(w->fd);
+    if (w->fd >= 0)
+        close(w->fd);
     server_lose_socket(w->release_arg);
-}
-
-struct tls_end {
-    struct http_server *server;
-    struct MHD_UpgradeResponseHandle *handle;
-};
-
-static void release_tls(struct ws *w)
-{
-    struct tls_end *end = w->release_arg;
-    MHD_upgrade_action(end->handle, MHD_UPGRADE_ACTION_CLOSE);
-    server_lose_socket(end->server);
-    free(end);
 }
 
 static void release_nothing(struct ws *w)
@@ -80,35 +68,23 @@ static void on_loop(void *arg)
     ws_settle(w);
 }
 
-/* The 101 has left. Without TLS we go on with a duplicate of the socket, and libmicrohttpd forgets the connection with
- * all its memory; with TLS it stays in between. */
+/* The 101 has left: we go on with a duplicate of the socket, and libmicrohttpd forgets the connection with all its
+ * memory. */
 static void on_upgrade(void *cls, struct MHD_Connection *connection, void *context, const char *early, size_t early_n,
                        MHD_socket fd, struct MHD_UpgradeResponseHandle *handle)
 {
     struct exchange *x = context;
     struct http_server *s = x->server;
     struct ws *w = TAKE(x->reply.socket);
+    int on = 1;
     atomic_fetch_add(&s->sockets, 1);
     atomic_fetch_add(&s->refs, 1);
-    w->owner = s;
-    if (s->tls_cert) {
-        struct tls_end *end = malloc(sizeof *end);
-        if (!end)
-            die("out of memory");
-        *end = (struct tls_end){s, handle};
-        w->fd = fd;
-        w->release = release_tls;
-        w->release_arg = end;
-    } else {
-        int on = 1;
-        w->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-        setsockopt(w->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        w->release = release_plain;
-        w->release_arg = s;
-        MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
-    }
-    if (w->fd < 0)
-        w->broken = true;
+    w->owner = w->release_arg = s;
+    w->release = release;
+    w->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    w->broken = w->fd < 0;
+    setsockopt(w->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
     buf_put(&w->held, early, early_n);
     loop_post(w->loop, on_loop, w);
     if (atomic_load(&s->quiet))

@@ -8,6 +8,7 @@
 #include "store/outbox.h"
 
 struct alarms;
+struct event_store;
 struct recorder;
 struct seal_key;
 struct task_queues;
@@ -17,6 +18,7 @@ struct workspace {
     struct db *db;        /* records: sql/migrations/main */
     struct db *telemetry; /* logs and events: sql/migrations/telemetry */
     struct bus *bus;
+    struct event_store *events; /* writes what is told to the telemetry database */
     struct loop *loop;    /* sockets */
     struct alarms *alarms;
     struct recorder *recorder; /* task runs that arrive as events */

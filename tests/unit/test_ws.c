@@ -8,6 +8,8 @@
 #include "http/ws_frames.h"
 
 #include <arpa/inet.h>
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -906,6 +908,52 @@ static void test_cannot_connect(void **state)
     assert_int_equal(setup(state), 0);
 }
 
+static Str export_pem(struct arena *a, gnutls_x509_crt_t crt, gnutls_x509_privkey_t key)
+{
+    gnutls_datum_t d;
+    if (crt)
+        assert_int_equal(gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &d), 0);
+    else
+        assert_int_equal(gnutls_x509_privkey_export2(key, GNUTLS_X509_FMT_PEM, &d), 0);
+    Str s = str_dup(a, (Str){(const char *)d.data, d.size});
+    gnutls_free(d.data);
+    return s;
+}
+
+static void test_tls(void **state)
+{
+    UNUSED(state);
+    AUTO(arena_freep) struct arena *a = arena_create();
+    gnutls_x509_privkey_t key;
+    gnutls_x509_crt_t crt;
+    static const unsigned char address[4] = {127, 0, 0, 1};
+    gnutls_x509_privkey_init(&key);
+    gnutls_x509_privkey_generate(key, GNUTLS_PK_ECDSA, GNUTLS_CURVE_TO_BITS(GNUTLS_ECC_CURVE_SECP256R1), 0);
+    gnutls_x509_crt_init(&crt);
+    gnutls_x509_crt_set_version(crt, 3);
+    gnutls_x509_crt_set_serial(crt, "\x01", 1);
+    gnutls_x509_crt_set_activation_time(crt, time(NULL) - 1000);
+    gnutls_x509_crt_set_expiration_time(crt, time(NULL) + 100000);
+    gnutls_x509_crt_set_dn(crt, "CN=test", NULL);
+    gnutls_x509_crt_set_subject_alt_name(crt, GNUTLS_SAN_IPADDRESS, address, sizeof address, GNUTLS_FSAN_SET);
+    gnutls_x509_crt_set_key(crt, key);
+    gnutls_x509_crt_set_basic_constraints(crt, 1, -1);
+    assert_int_equal(gnutls_x509_crt_sign2(crt, crt, key, GNUTLS_DIG_SHA256, 0), 0);
+    start_server(export_pem(a, crt, NULL), export_pem(a, NULL, key));
+    /* Not trusted yet. */
+    do_connect("/ws", "wss", &handler);
+    WAIT_FOR(theirs.closed == 1);
+    assert_int_equal(theirs.code, 1006);
+    assert_true(str_starts(str_of(theirs.reason), STR("TLS: ")));
+    theirs.closed = 0;
+    struct err err;
+    assert_int_equal(ws_trust(STR("rubbish"), false, &err), -1);
+    assert_int_equal(ws_trust(export_pem(a, crt, NULL), false, &err), 0);
+    both_ends("wss");
+    gnutls_x509_crt_deinit(crt);
+    gnutls_x509_privkey_deinit(key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -924,6 +972,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_many_sockets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_both_ends, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cannot_connect, setup, teardown),
+        cmocka_unit_test_teardown(test_tls, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

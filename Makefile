@@ -1,0 +1,43 @@
+# What the README names. Everything is built by meson in build/.
+BUILD ?= build
+PEER  := $(BUILD)/peer-3.8.8
+PREFIX ?= /usr/local
+
+.PHONY: all build deps test test-asan bench tutorial install clean format
+
+all: build
+
+deps:
+	@tools/deps.sh
+
+build: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+
+$(BUILD)/build.ninja:
+	@tools/deps.sh build
+	@meson setup $(BUILD) >/dev/null
+
+test: deps
+	@tests/run.sh $(BUILD)
+
+# The unit tests again under AddressSanitizer and UBSan.
+test-asan: deps
+	@[ -d build-asan ] || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@ninja -C build-asan --quiet && meson test -C build-asan --suite unit --suite fuzz --no-rebuild -q
+
+bench: deps build
+	@tools/peer.sh $(PEER) 3.8.8
+	@bench/run.py --build $(BUILD) --peer $(PEER) $(BENCH_ARGS)
+
+tutorial: deps build
+	@tools/peer.sh $(PEER) 3.8.8
+	@examples/tutorial.sh $(BUILD) $(PEER) $(KEEP)
+
+install: build
+	install -Dm755 $(BUILD)/millpond $(DESTDIR)$(PREFIX)/bin/millpond
+
+format:
+	@clang-format -i $$(git ls-files '*.c' '*.h' ':!src/model/filters.c')
+
+clean:
+	rm -rf build build-asan

@@ -1,0 +1,76 @@
+#include "services/workspace.h"
+
+#include "events/store.h"
+#include "services/alarms.h"
+#include "services/catalogue.h"
+
+static void publish_ids(struct workspace *ws, enum topic topic, const Uuid *ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct message m = {.topic = topic, .id = ids[i]};
+        bus_publish(ws->bus, &m);
+    }
+}
+
+struct dropped_logs {
+    size_t n;
+    Uuid runs[];
+};
+
+static int drop_logs(struct conn *c, void *arg, struct err *err)
+{
+    const struct dropped_logs *d = arg;
+    for (size_t i = 0; i < d->n; i++)
+        if (db_exec(c, err, "DELETE FROM log WHERE flow_run_id = $1", "u", d->runs[i]) < 0)
+            return -1;
+    return 0;
+}
+
+static void drop_logs_done(void *arg, const struct err *err)
+{
+    UNUSED(err); /* what is left goes with its retention */
+    free(arg);
+}
+
+static void forget_logs(struct workspace *ws, const struct outbox *o)
+{
+    struct dropped_logs *d = malloc(sizeof *d + o->runs_deleted.n * sizeof *d->runs);
+    if (!d)
+        die("out of memory");
+    d->n = o->runs_deleted.n;
+    memcpy(d->runs, o->runs_deleted.v, d->n * sizeof *d->runs);
+    struct err err;
+    if (db_write(ws->telemetry, drop_logs, drop_logs_done, d, &err) < 0)
+        free(d);
+}
+
+void workspace_tell(struct workspace *ws, const struct outbox *o)
+{
+    if (o->events.n)
+        event_store_add(ws->events, o->events.v, o->events.n, NULL, NULL);
+    publish_ids(ws, TOPIC_POOL_DUE, o->pools_due.v, o->pools_due.n);
+    publish_ids(ws, TOPIC_RUN_CANCELLING, o->runs_cancelling.v, o->runs_cancelling.n);
+    publish_ids(ws, TOPIC_POOL_CHANGED, o->pools_changed.v, o->pools_changed.n);
+    publish_ids(ws, TOPIC_TASK_SCHEDULED, o->tasks_scheduled.v, o->tasks_scheduled.n);
+    if (o->runs_deleted.n)
+        forget_logs(ws, o);
+    for (int i = 0; i < ALARM_COUNT; i++)
+        alarms_lower(ws->alarms, (enum alarm)i, o->alarm[i]);
+}
+
+void workspace_store_events(struct workspace *ws, const struct event *events, size_t n, db_done *done, void *arg)
+{
+    event_store_add(ws->events, events, n, done, arg);
+}
+
+static int prepare(struct conn *c, void *arg, struct err *err)
+{
+    UNUSED(arg);
+    AUTO(arena_freep) struct arena *a = arena_create();
+    return catalogue_install(c, a, time_now(), err);
+}
+
+int workspace_prepare(struct workspace *ws, struct err *err)
+{
+    return db_write_wait(ws->db, prepare, ws, err);
+}

@@ -1,0 +1,400 @@
+#include "worker/sandbox.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "worker/seccomp.h"
+
+#define INSIDE 1000             /* the run's user and group inside */
+#define OUTSIDE_BASE 1900000000 /* where root starts it: a user of its own, which nothing belongs to */
+
+#define MEMORY_MB 4096
+#define PIDS 1024
+#define DISK_MB 1024
+
+/* What the child has to say before it becomes the run. */
+struct word {
+    int error; /* errno */
+    char text[252];
+};
+
+struct plan {
+    const struct sandbox_spec *s;
+    struct sandbox_root root;
+    char **argv, **env;
+    bool root_user;    /* started by root */
+    bool memory_by_process; /* no control group holds it */
+    int64_t memory_mb, pids;
+    int go_fd, say_fd; /* say_fd: a socket, over which the listening socket goes too */
+};
+
+static _Noreturn void give_up(const struct plan *p, const char *text)
+{
+    struct word w = {.error = errno};
+    snprintf(w.text, sizeof w.text, "%s", text);
+    ssize_t done = write(p->say_fd, &w, sizeof w);
+    UNUSED(done);
+    _exit(127);
+}
+
+static int write_file(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t done = write(fd, text, strlen(text));
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return done < 0 ? -1 : 0;
+}
+
+/* Users of the first namespace, written from outside: us, and for root a user that owns nothing. */
+static int map_users(int pid, bool root_user, struct err *err)
+{
+    char path[64], map[128], groups[128];
+    unsigned outside = OUTSIDE_BASE + (unsigned)getpid();
+    if (root_user) {
+        snprintf(map, sizeof map, "0 0 1\n%d %u 1\n", INSIDE, outside);
+        snprintf(groups, sizeof groups, "%s", map);
+    } else {
+        snprintf(map, sizeof map, "%d %u 1\n", INSIDE, (unsigned)geteuid());
+        snprintf(groups, sizeof groups, "%d %u 1\n", INSIDE, (unsigned)getegid());
+        snprintf(path, sizeof path, "/proc/%d/setgroups", pid);
+        if (write_file(path, "deny") < 0)
+            return err_errno(err, "the sandbox's groups cannot be closed");
+    }
+    snprintf(path, sizeof path, "/proc/%d/uid_map", pid);
+    if (write_file(path, map) < 0)
+        return err_errno(err, "the sandbox's users cannot be mapped");
+    snprintf(path, sizeof path, "/proc/%d/gid_map", pid);
+    if (write_file(path, groups) < 0)
+        return err_errno(err, "the sandbox's groups cannot be mapped");
+    return 0;
+}
+
+static void raise_loopback(const struct plan *p)
+{
+    struct ifreq r = {.ifr_name = "lo"};
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &r) < 0)
+        give_up(p, "looking at the loopback interface");
+    r.ifr_flags |= IFF_UP | IFF_RUNNING;
+    if (ioctl(fd, SIOCSIFFLAGS, &r) < 0)
+        give_up(p, "raising the loopback interface");
+    close(fd);
+}
+
+/* A socket that listens in here and is accepted from outside. */
+static void hand_out_listener(const struct plan *p)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)p->s->listen_port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) < 0 ||
+        listen(fd, 128) < 0)
+        give_up(p, "listening for the way to the API");
+    char control[CMSG_SPACE(sizeof fd)] = {0};
+    struct iovec v = {.iov_base = (void *)&one, .iov_len = 1};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof fd);
+    memcpy(CMSG_DATA(c), &fd, sizeof fd);
+    if (sendmsg(p->say_fd, &m, 0) < 0)
+        give_up(p, "handing out a socket");
+    close(fd);
+}
+
+static void set_limit(const struct plan *p, int what, rlim_t most)
+{
+    struct rlimit now;
+    if (getrlimit((__rlimit_resource_t)what, &now) < 0)
+        return;
+    struct rlimit l = {.rlim_cur = MIN(most, now.rlim_max), .rlim_max = MIN(most, now.rlim_max)};
+    if (setrlimit((__rlimit_resource_t)what, &l) < 0)
+        give_up(p, "setting a resource limit");
+}
+
+static void set_limits(const struct plan *p)
+{
+    set_limit(p, RLIMIT_CORE, 0);
+    set_limit(p, RLIMIT_NOFILE, 65536);
+    set_limit(p, RLIMIT_MEMLOCK, 8 << 20);
+    if (p->memory_by_process)
+        set_limit(p, RLIMIT_DATA, (rlim_t)p->memory_mb << 20);
+    (void)!write_file("/proc/self/oom_score_adj", "500");
+}
+
+static void drop_capabilities(const struct plan *p)
+{
+    struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {0};
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    for (unsigned long cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+            give_up(p, "dropping capabilities");
+    if (syscall(SYS_capset, &h, none) < 0)
+        give_up(p, "dropping capabilities");
+}
+
+/* The run's user, then a second user namespace: none of the mounts and namespaces made so far belong to it, so that even a
+ * capability won in it would open nothing. */
+static void become_nobody(const struct plan *p)
+{
+    char map[32];
+    if (p->root_user && (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, INSIDE, INSIDE, INSIDE) < 0 ||
+                         syscall(SYS_setresuid, INSIDE, INSIDE, INSIDE) < 0))
+        give_up(p, "becoming the run's user");
+    prctl(PR_SET_DUMPABLE, 1); /* or the files written next belong to somebody else */
+    if (unshare(CLONE_NEWUSER) < 0)
+        give_up(p, "making a second user namespace");
+    snprintf(map, sizeof map, "%d %d 1\n", INSIDE, INSIDE);
+    if (write_file("/proc/self/setgroups", "deny") < 0 || write_file("/proc/self/uid_map", map) < 0 ||
+        write_file("/proc/self/gid_map", map) < 0)
+        give_up(p, "mapping the run's user");
+    set_limit(p, RLIMIT_NPROC, (rlim_t)p->pids); /* counted in this namespace alone */
+    drop_capabilities(p);
+}
+
+/* Sockets in the abstract namespace and signals reach across an open network and a shared user; where the kernel can (6.12) it
+ * closes that too. */
+static void close_scopes(void)
+{
+    struct {
+        uint64_t fs, net, scoped;
+    } attr = {.scoped = 3}; /* abstract Unix sockets, signals */
+    int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
+    if (fd < 0)
+        return;
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    (void)!syscall(SYS_landlock_restrict_self, fd, 0);
+    close(fd);
+}
+
+static _Noreturn void run_command(const struct plan *p)
+{
+    const struct sandbox_spec *s = p->s;
+    child_reset_signals();
+    setsid();
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int out = fcntl(s->out_fd, F_DUPFD_CLOEXEC, 10), errs = fcntl(s->err_fd, F_DUPFD_CLOEXEC, 10),
+        pass = s->pass_fd >= 0 ? fcntl(s->pass_fd, F_DUPFD_CLOEXEC, 10) : -1, say = fcntl(p->say_fd, F_DUPFD_CLOEXEC, 10);
+    struct plan q = *p;
+    q.say_fd = say;
+    if (null < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(errs, 2) < 0 || (pass >= 0 && dup2(pass, 3) < 0))
+        give_up(&q, "laying out files");
+    syscall(SYS_close_range, pass >= 0 ? 4 : 3, ~0U, 4 /* CLOSE_RANGE_CLOEXEC */);
+    if (chdir(p->root.cwd) < 0) {
+        static char text[200];
+        snprintf(text, sizeof text, "entering the working directory %s", p->root.cwd);
+        give_up(&q, text);
+    }
+    environ = p->env;
+    execvp(p->argv[0], p->argv);
+    static char text[200];
+    snprintf(text, sizeof text, "executing the command '%s'", p->argv[0]);
+    give_up(&q, text);
+}
+
+/* Process 1: passes a wish to end on, collects what ends, and ends with the command. */
+static _Noreturn void be_init(const struct plan *p)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    int main_pid = fork();
+    if (main_pid < 0)
+        give_up(p, "starting the command");
+    if (!main_pid)
+        run_command(p);
+    prctl(PR_SET_DUMPABLE, 0); /* what we remember of the caller is nobody's */
+    prctl(PR_SET_NAME, "mp-init");
+    syscall(SYS_close_range, 0, ~0U, 0);
+    for (;;) {
+        int sig = sigwaitinfo(&set, NULL), status, pid;
+        if (sig == SIGTERM)
+            kill(main_pid, SIGTERM);
+        while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+            if (pid == main_pid)
+                _exit(WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status));
+    }
+}
+
+static _Noreturn void build_and_run(const struct plan *p)
+{
+    char go;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (read(p->go_fd, &go, 1) != 1)
+        _exit(127);
+    if (unshare(CLONE_NEWCGROUP) < 0)
+        give_up(p, "making a cgroup namespace");
+    if (sethostname("run", 3) < 0)
+        give_up(p, "naming the host");
+    if (p->s->network == SANDBOX_CLOSED)
+        raise_loopback(p);
+    if (p->s->network == SANDBOX_CLOSED && p->s->listen_port)
+        hand_out_listener(p);
+    const char *failed = sandbox_root_enter(&p->root);
+    if (failed)
+        give_up(p, failed);
+    set_limits(p);
+    become_nobody(p);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* forgotten when the user changed */
+    if (getppid() != 0)
+        _exit(127); /* inside, the caller is out of sight: 0. Anything else: it died before */
+    close_scopes();
+    if (seccomp_enter() < 0)
+        give_up(p, "entering the filter of system calls");
+    be_init(p);
+}
+
+/* What the child says: nothing but the end where all went well; a listening socket on the way, where one was asked for. */
+static int listen_to_child(int fd, int *ret_listen, struct err *err)
+{
+    for (;;) {
+        struct word w;
+        char control[CMSG_SPACE(sizeof(int))];
+        struct iovec v = {.iov_base = &w, .iov_len = sizeof w};
+        struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+        ssize_t n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return 0;
+        struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+        if (n == 1 && c && c->cmsg_type == SCM_RIGHTS) {
+            memcpy(ret_listen, CMSG_DATA(c), sizeof(int));
+            continue;
+        }
+        if (n != sizeof w)
+            return err_set(err, ERR_INTERNAL, "the sandbox said something odd");
+        w.text[sizeof w.text - 1] = '\0';
+        errno = w.error;
+        return err_errno(err, "%s", w.text);
+    }
+}
+
+static int spawn(uint64_t flags)
+{
+    struct clone_args args = {.flags = flags, .exit_signal = SIGCHLD};
+    return (int)syscall(SYS_clone3, &args, sizeof args);
+}
+
+static int start(struct plan *p, struct child *c, int *ret_listen, struct err *err)
+{
+    const struct sandbox_spec *s = p->s;
+    int go[2], say[2];
+    if (pipe2(go, O_CLOEXEC) < 0)
+        return err_errno(err, "making a pipe");
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, say) < 0) {
+        close(go[0]);
+        close(go[1]);
+        return err_errno(err, "making a socket");
+    }
+    p->go_fd = go[0];
+    p->say_fd = say[1];
+    uint64_t flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
+                     (s->network == SANDBOX_CLOSED ? CLONE_NEWNET : 0);
+    int pid = spawn(flags);
+    if (!pid) {
+        close(go[1]);
+        close(say[0]);
+        build_and_run(p);
+    }
+    int saved = errno;
+    close(go[0]);
+    close(say[1]);
+    int rc = -1;
+    if (pid < 0) {
+        errno = saved;
+        err_errno(err, "this kernel refuses namespaces to this user");
+    } else if (map_users(pid, p->root_user, err) == 0 && cgroup_enter(&c->group, pid, err) == 0) {
+        ssize_t done = write(go[1], "g", 1);
+        UNUSED(done);
+        rc = listen_to_child(say[0], ret_listen, err);
+    }
+    close(go[1]);
+    close(say[0]);
+    c->pid = MAX(pid, 0);
+    c->init = true;
+    if (rc == 0 && (c->pidfd = (int)syscall(SYS_pidfd_open, pid, 0)) < 0)
+        rc = err_errno(err, "opening the process");
+    if (rc < 0 && pid > 0) {
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        c->pid = 0;
+    }
+    return rc;
+}
+
+int sandbox_start(struct arena *a, const struct sandbox_spec *s, struct child *c, int *ret_listen, struct buf *notes, struct err *err)
+{
+    struct sandbox_spec full = *s;
+    if (!full.disk_mb)
+        full.disk_mb = DISK_MB;
+    struct plan p = {
+        .s = &full,
+        .argv = argv_block(a, s->argv, s->argc),
+        .env = env_block(a, s->env),
+        .root_user = geteuid() == 0,
+        .memory_mb = s->memory_mb ? s->memory_mb : MEMORY_MB,
+        .pids = s->pids ? s->pids : PIDS,
+    };
+    *ret_listen = -1;
+    if (sandbox_root_plan(a, &full, &p.root, err) < 0)
+        return -1;
+    p.root.uid = p.root.gid = INSIDE;
+    struct cgroup_limits limits = {.memory_bytes = p.memory_mb << 20, .pids = p.pids, .cpus = s->cpus};
+    cgroup_create(a, s->group, &limits, &c->group, notes);
+    p.memory_by_process = !c->group.dir[CGROUP_MEMORY].p;
+    if (p.memory_by_process)
+        buf_z(notes, "memory is limited for each process instead of for all together\n");
+    if (start(&p, c, ret_listen, err) == 0)
+        return 0;
+    if (*ret_listen >= 0)
+        close(*ret_listen);
+    *ret_listen = -1;
+    child_clear(c);
+    return -1;
+}
+
+int sandbox_probe(struct buf *notes, struct err *err)
+{
+    AUTO(arena_freep) struct arena *a = arena_create();
+    Str argv[] = {STR("/bin/true")};
+    EnvVars env = {0};
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null < 0)
+        return err_errno(err, "opening /dev/null");
+    struct sandbox_spec s = {
+        .argv = argv, .argc = 1, .env = &env, .network = SANDBOX_CLOSED, .listen_port = 4200, .out_fd = null, .err_fd = null, .pass_fd = -1,
+        .group = str_fmt(a, "probe-%d", (int)getpid()), .disk_mb = 16, .cpus = 1,
+    };
+    struct child c = {0};
+    int listener, status = 0;
+    int rc = sandbox_start(a, &s, &c, &listener, notes, err);
+    close(null);
+    if (rc < 0)
+        return err_wrap(err, "no sandbox can be made here");
+    close(listener);
+    waitpid(c.pid, &status, 0);
+    child_clear(&c);
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : err_set(err, ERR_IO, "no sandbox can be made here: /bin/true does not run in it");
+}

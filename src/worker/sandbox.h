@@ -1,0 +1,61 @@
+/* worker/sandbox.h: a command run where it can reach nothing but what it was given.
+ *
+ * The command lives in user, pid, mount, ipc, uts and cgroup namespaces of its own (and a net namespace, unless its network
+ * is open), as a user that owns nothing outside, without capabilities, with no way to get any, under a filter of system
+ * calls, under limits of memory, CPU, processes and scratch space. Its root shows the system's programs and libraries and
+ * the given paths, read-only; /tmp, the home directory and /dev/shm share one memory file system of limited size.
+ * A small init is process 1: with it all ends, and it ends when the caller does.
+ *
+ * It works as root and as any user whose kernel lets it make user namespaces. What the kernel refuses is an error, never
+ * left out in silence; what is weaker than it should be (no control group to be had: per-process limits instead) is a note.
+ *
+ * An open network is the machine's own, its loopback included. Scratch space counts as the run's memory. */
+#pragma once
+#include "worker/child.h"
+
+#define SANDBOX_HOME "/home/run"
+
+enum sandbox_network { SANDBOX_OPEN, SANDBOX_CLOSED };
+
+struct sandbox_spec {
+    const Str *argv;
+    size_t argc;
+    const EnvVars *env;
+    Str cwd;                 /* inside; STR_NONE: the home directory. Made where it lies in scratch space. */
+    const Str *read_only;    /* paths shown at the same place; what does not exist is an error */
+    size_t read_only_count;
+    Str writable;            /* one path that may be written to, at the same place; STR_NONE: none */
+    enum sandbox_network network;
+    int listen_port;         /* closed network: a socket listening on 127.0.0.1 inside is handed out; 0: none */
+    Str hosts;               /* closed network: more names for 127.0.0.1, separated by spaces; STR_NONE: none */
+    Str group;               /* name of the control group */
+    int64_t memory_mb, pids, disk_mb; /* 0: 4096, 1024, 1024 */
+    double cpus;             /* 0: all */
+    int out_fd, err_fd;
+    int pass_fd;             /* stays open in the command as fd 3; -1: none */
+};
+
+/* On success `c` is the running sandbox; *ret_listen is the listening socket (-1 where none was asked for), accepted from
+ * outside. One thread, as child_start. `a` lives as long as the child. */
+NODISCARD int sandbox_start(struct arena *a, const struct sandbox_spec *s, struct child *c, int *ret_listen, struct buf *notes,
+                            struct err *err);
+
+/* Starts and ends one: -1 says which mechanism this machine refuses and why. */
+NODISCARD int sandbox_probe(struct buf *notes, struct err *err);
+
+/* sandbox_root.c: in the new mount namespace, with all rights in it: makes the root and moves into it. NULL, or
+ * what could not be done, with errno. */
+struct sandbox_root {
+    struct sandbox_mount {
+        const char *source, *target; /* real path outside; path inside */
+        bool directory, writable, link; /* link: target is a symbolic link to source */
+    } *mounts;
+    size_t count;
+    const char *hosts;      /* text of /etc/hosts; NULL: the machine's */
+    const char *cwd;
+    int64_t disk_mb;
+    unsigned uid, gid;      /* inside, owner of scratch space */
+};
+const char *sandbox_root_enter(const struct sandbox_root *r);
+/* The system's part of the mounts, then the given paths. -1 where one does not exist. */
+NODISCARD int sandbox_root_plan(struct arena *a, const struct sandbox_spec *s, struct sandbox_root *ret, struct err *err);

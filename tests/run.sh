@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# All tests; the last line is "N passed, N failed". BUILD is the build directory.
+#   fastest first: layers, build, units, units under sanitizers, API and commands against a server on both databases
+set -uo pipefail
+build=${1:-build}
+passed=0 failed=0
+
+count() { # name, passed, failed
+    passed=$((passed + $2)) failed=$((failed + $3))
+    printf '%-28s %5d passed, %d failed\n' "$1" "$2" "$3"
+}
+step() { # name, command …: passes or fails as a whole
+    local name=$1 log
+    shift
+    log=$(mktemp)
+    if "$@" >"$log" 2>&1; then count "$name" 1 0; else count "$name" 0 1; tail -40 "$log"; fi
+    rm -f "$log"
+}
+meson_suite() { # name, build dir, suites …: each subtest counts
+    local name=$1 dir=$2 log p f
+    shift 2
+    log=$(mktemp)
+    meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$log" 2>&1
+    p=$(grep -cE '^ok ' "$dir/meson-logs/testlog.txt"); f=$(grep -cE '^not ok ' "$dir/meson-logs/testlog.txt")
+    local bad
+    bad=$(sed -n 's/^\(Fail\|Timeout\|Unexpected Pass\): *//p' "$log" | awk '{s += $1} END {print s + 0}')
+    [ "$bad" -gt "$f" ] && f=$bad
+    count "$name" "$p" "$f"
+    [ "$f" -eq 0 ] || tail -80 "$log"
+    grep -h "left out" "$dir/meson-logs/testlog.txt" | sort -u | sed 's/^/    /'
+    rm -f "$log"
+}
+pytests() { # name, args …
+    local name=$1 log p f
+    shift
+    log=$(mktemp)
+    timeout 900 "$build/peer-3.8.8/bin/python" -m pytest -q -p no:cacheprovider "$@" >"$log" 2>&1
+    local rc=$?
+    p=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+' || echo 0)
+    f=$(grep -E '(passed|failed|error)' "$log" | tail -1 | grep -oE '[0-9]+ (failed|error)' | awk '{s += $1} END {print s + 0}')
+    [ $rc -ne 0 ] && [ "$f" -eq 0 ] && f=1
+    count "$name" "${p:-0}" "$f"
+    [ "$f" -eq 0 ] || tail -120 "$log"
+    grep -oE 'left out: .*' "$log" | sort -u | sed 's/^/    /'
+    rm -f "$log"
+}
+
+step layers python3 tools/check_layers.py
+step catalogue python3 tools/check_catalogue.py
+[ -d "$build" ] && [ -f "$build/build.ninja" ] || meson setup "$build" >/dev/null || exit 1
+step build ninja -C "$build"
+meson_suite "units and fuzz corpora" "$build"
+[ -d build-asan ] || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+step "build with sanitizers" ninja -C build-asan
+meson_suite "the same, ASan and UBSan" build-asan
+tools/peer.sh "$build/peer-3.8.8" 3.8.8
+export MILLPOND=$PWD/$build/millpond MILLPOND_PEER=$PWD/$build/peer-3.8.8
+pytests "API, commands, client" tests/api tests/cli tests/compat tests/worker
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

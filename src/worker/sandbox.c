@@ -6,6 +6,7 @@
 #include <linux/capability.h>
 #include <linux/sched.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -39,6 +40,7 @@ struct plan {
     bool root_user;    /* started by root */
     bool memory_by_process; /* no control group holds it */
     int64_t memory_mb, pids;
+    in_addr_t address; /* 0: none */
     int go_fd, say_fd; /* say_fd: a socket, over which the listening socket goes too */
 };
 
@@ -96,19 +98,39 @@ static void raise_loopback(const struct plan *p)
     r.ifr_flags |= IFF_UP | IFF_RUNNING;
     if (ioctl(fd, SIOCSIFFLAGS, &r) < 0)
         give_up(p, "raising the loopback interface");
+    if (p->address) { /* the API's own, so that its address is right inside too */
+        struct ifreq alias = {.ifr_name = "lo:1"};
+        struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = p->address};
+        memcpy(&alias.ifr_addr, &a, sizeof a);
+        if (ioctl(fd, SIOCSIFADDR, &alias) < 0)
+            give_up(p, "giving the loopback interface the API's address");
+    }
     close(fd);
 }
 
 /* A socket that listens in here and is accepted from outside. */
-static void hand_out_listener(const struct plan *p)
+static void hand_out_listener(const struct plan *p, int which)
 {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)p->s->listen_port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) < 0 ||
-        listen(fd, 128) < 0)
-        give_up(p, "listening for the way to the API");
+    char index = (char)which;
+    int one = 1, zero = 0, fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    in_port_t port = htons((uint16_t)p->s->listen_ports[which]);
+    struct sockaddr_in6 both = {.sin6_family = AF_INET6, .sin6_port = port};
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = port};
+    if (fd >= 0) { /* both families on one socket; a kernel without the newer has one that will do */
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
+    }
+    if (fd < 0 || bind(fd, (struct sockaddr *)&both, sizeof both) < 0) {
+        if (fd >= 0)
+            close(fd);
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 || bind(fd, (struct sockaddr *)&four, sizeof four) < 0)
+            give_up(p, "listening for the way out");
+    }
+    if (listen(fd, 128) < 0)
+        give_up(p, "listening for the way out");
     char control[CMSG_SPACE(sizeof fd)] = {0};
-    struct iovec v = {.iov_base = (void *)&one, .iov_len = 1};
+    struct iovec v = {.iov_base = &index, .iov_len = 1};
     struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
     c->cmsg_level = SOL_SOCKET;
@@ -219,7 +241,7 @@ static _Noreturn void be_init(const struct plan *p)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    int main_pid = fork();
+    int main_pid = (int)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); /* not fork(): no locks of the caller's threads */
     if (main_pid < 0)
         give_up(p, "starting the command");
     if (!main_pid)
@@ -249,8 +271,9 @@ static _Noreturn void build_and_run(const struct plan *p)
         give_up(p, "naming the host");
     if (p->s->network == SANDBOX_CLOSED)
         raise_loopback(p);
-    if (p->s->network == SANDBOX_CLOSED && p->s->listen_port)
-        hand_out_listener(p);
+    for (int i = 0; p->s->network == SANDBOX_CLOSED && i < SANDBOX_LISTENERS; i++)
+        if (p->s->listen_ports[i])
+            hand_out_listener(p, i);
     const char *failed = sandbox_root_enter(&p->root);
     if (failed)
         give_up(p, failed);
@@ -266,7 +289,7 @@ static _Noreturn void build_and_run(const struct plan *p)
 }
 
 /* What the child says: nothing but the end where all went well; a listening socket on the way, where one was asked for. */
-static int listen_to_child(int fd, int *ret_listen, struct err *err)
+static int listen_to_child(int fd, int ret_listen[SANDBOX_LISTENERS], struct err *err)
 {
     for (;;) {
         struct word w;
@@ -279,8 +302,9 @@ static int listen_to_child(int fd, int *ret_listen, struct err *err)
         if (n <= 0)
             return 0;
         struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-        if (n == 1 && c && c->cmsg_type == SCM_RIGHTS) {
-            memcpy(ret_listen, CMSG_DATA(c), sizeof(int));
+        int which = *(const char *)&w;
+        if (n == 1 && c && c->cmsg_type == SCM_RIGHTS && which >= 0 && which < SANDBOX_LISTENERS) {
+            memcpy(&ret_listen[which], CMSG_DATA(c), sizeof(int));
             continue;
         }
         if (n != sizeof w)
@@ -297,7 +321,7 @@ static int spawn(uint64_t flags)
     return (int)syscall(SYS_clone3, &args, sizeof args);
 }
 
-static int start(struct plan *p, struct child *c, int *ret_listen, struct err *err)
+static int start(struct plan *p, struct child *c, int ret_listen[SANDBOX_LISTENERS], struct err *err)
 {
     const struct sandbox_spec *s = p->s;
     int go[2], say[2];
@@ -344,7 +368,8 @@ static int start(struct plan *p, struct child *c, int *ret_listen, struct err *e
     return rc;
 }
 
-int sandbox_start(struct arena *a, const struct sandbox_spec *s, struct child *c, int *ret_listen, struct buf *notes, struct err *err)
+int sandbox_start(struct arena *a, const struct sandbox_spec *s, struct child *c, int ret_listen[SANDBOX_LISTENERS],
+                  struct buf *notes, struct err *err)
 {
     struct sandbox_spec full = *s;
     if (!full.disk_mb)
@@ -357,7 +382,10 @@ int sandbox_start(struct arena *a, const struct sandbox_spec *s, struct child *c
         .memory_mb = s->memory_mb ? s->memory_mb : MEMORY_MB,
         .pids = s->pids ? s->pids : PIDS,
     };
-    *ret_listen = -1;
+    for (int i = 0; i < SANDBOX_LISTENERS; i++)
+        ret_listen[i] = -1;
+    if (s->address.p && inet_pton(AF_INET, str_z(a, s->address), &p.address) != 1)
+        return err_set(err, ERR_INVALID, "%.*s is no IPv4 address", STR_ARG(s->address));
     if (sandbox_root_plan(a, &full, &p.root, err) < 0)
         return -1;
     p.root.uid = p.root.gid = INSIDE;
@@ -368,9 +396,11 @@ int sandbox_start(struct arena *a, const struct sandbox_spec *s, struct child *c
         buf_z(notes, "memory is limited for each process instead of for all together\n");
     if (start(&p, c, ret_listen, err) == 0)
         return 0;
-    if (*ret_listen >= 0)
-        close(*ret_listen);
-    *ret_listen = -1;
+    for (int i = 0; i < SANDBOX_LISTENERS; i++) {
+        if (ret_listen[i] >= 0)
+            close(ret_listen[i]);
+        ret_listen[i] = -1;
+    }
     child_clear(c);
     return -1;
 }
@@ -384,16 +414,16 @@ int sandbox_probe(struct buf *notes, struct err *err)
     if (null < 0)
         return err_errno(err, "opening /dev/null");
     struct sandbox_spec s = {
-        .argv = argv, .argc = 1, .env = &env, .network = SANDBOX_CLOSED, .listen_port = 4200, .out_fd = null, .err_fd = null, .pass_fd = -1,
+        .argv = argv, .argc = 1, .env = &env, .network = SANDBOX_CLOSED, .listen_ports = {4200}, .out_fd = null, .err_fd = null, .pass_fd = -1,
         .group = str_fmt(a, "probe-%d", (int)getpid()), .disk_mb = 16, .cpus = 1,
     };
     struct child c = {0};
-    int listener, status = 0;
-    int rc = sandbox_start(a, &s, &c, &listener, notes, err);
+    int listeners[SANDBOX_LISTENERS], status = 0;
+    int rc = sandbox_start(a, &s, &c, listeners, notes, err);
     close(null);
     if (rc < 0)
         return err_wrap(err, "no sandbox can be made here");
-    close(listener);
+    close(listeners[0]);
     waitpid(c.pid, &status, 0);
     child_clear(&c);
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : err_set(err, ERR_IO, "no sandbox can be made here: /bin/true does not run in it");

@@ -15,6 +15,8 @@
 
 #define SANDBOX_HOME "/home/run"
 
+#define SANDBOX_LISTENERS 2
+
 enum sandbox_network { SANDBOX_OPEN, SANDBOX_CLOSED };
 
 struct sandbox_spec {
@@ -26,8 +28,9 @@ struct sandbox_spec {
     size_t read_only_count;
     Str writable;            /* one path that may be written to, at the same place; STR_NONE: none */
     enum sandbox_network network;
-    int listen_port;         /* closed network: a socket listening on 127.0.0.1 inside is handed out; 0: none */
+    int listen_ports[SANDBOX_LISTENERS]; /* closed network: sockets that listen inside are handed out; 0: none */
     Str hosts;               /* closed network: more names for 127.0.0.1, separated by spaces; STR_NONE: none */
+    Str address;             /* closed network: one more IPv4 address that the inside has; STR_NONE: none */
     Str group;               /* name of the control group */
     int64_t memory_mb, pids, disk_mb; /* 0: 4096, 1024, 1024 */
     double cpus;             /* 0: all */
@@ -35,10 +38,10 @@ struct sandbox_spec {
     int pass_fd;             /* stays open in the command as fd 3; -1: none */
 };
 
-/* On success `c` is the running sandbox; *ret_listen is the listening socket (-1 where none was asked for), accepted from
- * outside. One thread, as child_start. `a` lives as long as the child. */
-NODISCARD int sandbox_start(struct arena *a, const struct sandbox_spec *s, struct child *c, int *ret_listen, struct buf *notes,
-                            struct err *err);
+/* On success `c` is the running sandbox; ret_listen[i] is the socket listening on listen_ports[i] (-1 where none was asked
+ * for), accepted from outside. `a` lives as long as the child. Other threads may run meanwhile: the child allocates nothing. */
+NODISCARD int sandbox_start(struct arena *a, const struct sandbox_spec *s, struct child *c, int ret_listen[SANDBOX_LISTENERS],
+                            struct buf *notes, struct err *err);
 
 /* Starts and ends one: -1 says which mechanism this machine refuses and why. */
 NODISCARD int sandbox_probe(struct buf *notes, struct err *err);

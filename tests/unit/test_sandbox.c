@@ -294,21 +294,21 @@ static int run_row(struct arena *a, const struct row *r, int told, struct cgroup
     AUTO(buf_free) struct buf notes = BUF(4096);
     struct sandbox_spec s = {
         .argv = argv, .argc = COUNT_OF(argv), .env = &env, .read_only = shown, .read_only_count = 1,
-        .network = r->flags & OPEN_NET ? SANDBOX_OPEN : SANDBOX_CLOSED, .listen_port = r->flags & OPEN_NET ? 0 : 4200,
+        .network = r->flags & OPEN_NET ? SANDBOX_OPEN : SANDBOX_CLOSED, .listen_ports = {r->flags & OPEN_NET ? 0 : 4200},
         .group = str_fmt(a, "test-%d", (int)getpid()), .memory_mb = SANITIZED ? 2048 : 128, .pids = 64, .disk_mb = 32, .cpus = 1,
         .out_fd = out, .err_fd = 2, .pass_fd = -1,
     };
     struct child c = {0};
     struct err err;
-    int inner;
-    if (sandbox_start(a, &s, &c, &inner, &notes, &err) < 0)
+    int inner[SANDBOX_LISTENERS];
+    if (sandbox_start(a, &s, &c, inner, &notes, &err) < 0)
         fail_msg("%s: %s", r->name, err.text);
     int status;
     assert_int_equal(waitpid(c.pid, &status, 0), c.pid);
     *ret_use = cgroup_use(&c.group);
     child_clear(&c);
-    if (inner >= 0)
-        close(inner);
+    if (inner[0] >= 0)
+        close(inner[0]);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
@@ -369,16 +369,16 @@ static void test_bad_requests(void **state)
     struct sandbox_spec s = {.argv = argv, .argc = 1, .env = &env, .group = STR("test-bad"), .out_fd = 1, .err_fd = 2, .pass_fd = -1};
     struct child c = {0};
     struct err err;
-    int inner;
-    assert_int_equal(sandbox_start(a, &s, &c, &inner, &notes, &err), -1);
+    int inner[SANDBOX_LISTENERS];
+    assert_int_equal(sandbox_start(a, &s, &c, inner, &notes, &err), -1);
     assert_non_null(strstr(err.text, "executing the command '/no/such/program': No such file"));
     s.read_only = missing;
     s.read_only_count = 1;
-    assert_int_equal(sandbox_start(a, &s, &c, &inner, &notes, &err), -1);
+    assert_int_equal(sandbox_start(a, &s, &c, inner, &notes, &err), -1);
     assert_non_null(strstr(err.text, "cannot show /no/such/path"));
     s.read_only_count = 0;
     s.cwd = STR("/usr/no/such");
-    assert_int_equal(sandbox_start(a, &s, &c, &inner, &notes, &err), -1);
+    assert_int_equal(sandbox_start(a, &s, &c, inner, &notes, &err), -1);
     assert_non_null(strstr(err.text, "entering the working directory /usr/no/such"));
     assert_int_equal(c.pid, 0);
 }
@@ -401,9 +401,9 @@ static void test_speed(void **state)
         struct sandbox_spec s = {.argv = argv, .argc = 1, .env = &env, .group = STR("test-speed"), .out_fd = 1, .err_fd = 2, .pass_fd = -1, .cpus = 1};
         struct child c = {0};
         struct err err;
-        int inner, status;
+        int inner[SANDBOX_LISTENERS], status;
         Dur began = time_monotonic();
-        assert_int_equal(sandbox_start(a, &s, &c, &inner, &notes, &err), 0);
+        assert_int_equal(sandbox_start(a, &s, &c, inner, &notes, &err), 0);
         took[i] = time_monotonic() - began;
         waitpid(c.pid, &status, 0);
         child_clear(&c);

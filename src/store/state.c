@@ -38,8 +38,10 @@ int state_insert(struct conn *c, enum run_kind kind, Uuid run_id, const struct s
     return (int)db_exec(c, err, sql[kind], "uusstsss", run_id, s->id, s->type, s->name, s->timestamp, s->message, data, s->state_details);
 }
 
-void state_load(struct arena *a, struct stmt *q, int first, struct state *ret)
+bool state_load(struct arena *a, struct stmt *q, int first, struct state *ret)
 {
+    if (stmt_is_null(q, first))
+        return false;
     Str type = stmt_str(q, first + 1);
     int t = state_type_of(type);
     *ret = (struct state){
@@ -51,6 +53,7 @@ void state_load(struct arena *a, struct stmt *q, int first, struct state *ret)
         .data = str_dup(a, stmt_str(q, first + 5)),
         .state_details = str_dup(a, stmt_str(q, first + 6)),
     };
+    return true;
 }
 
 static int load_one(struct arena *a, struct stmt *own, struct state *ret, Uuid *ret_run, struct err *err)
@@ -58,7 +61,7 @@ static int load_one(struct arena *a, struct stmt *own, struct state *ret, Uuid *
     AUTO(stmt_finish) struct stmt *q = own;
     int rc = q ? stmt_step(q, err) : -1;
     if (rc == 1) {
-        state_load(a, q, 0, ret);
+        (void)state_load(a, q, 0, ret);
         if (ret_run)
             *ret_run = stmt_uuid(q, 7);
     }

@@ -18,8 +18,9 @@ NODISCARD int state_by_id(struct conn *c, struct arena *a, enum run_kind kind, U
 /* All of a run, oldest first. */
 typedef VEC(struct state) StateList;
 NODISCARD int state_list(struct conn *c, struct arena *a, enum run_kind kind, Uuid run_id, StateList *ret, struct err *err);
-/* The state in the seven columns "id, type, name, timestamp, message, data, state_details" from `first` on; texts copied into `a`. */
-void state_load(struct arena *a, struct stmt *q, int first, struct state *ret);
+/* The state in the seven columns "id, type, name, timestamp, message, data, state_details" from `first` on; texts copied into `a`.
+ * False where they are NULL (a run without a state, of an outer join). */
+bool state_load(struct arena *a, struct stmt *q, int first, struct state *ret);
 
 /* Reads a StateCreate body. The id and timestamp that 2.x clients send are checked and passed over: every state gets an id of
  * ours and `now`. The name defaults to the type's; a SCHEDULED state without scheduled_time gets `now`. */

@@ -101,7 +101,7 @@ struct child {
 static void child_start(struct child *c, const struct server_options *o, const char *url)
 {
     AUTO(arena_freep) struct arena *a = arena_create();
-    char *argv[] = {(char *)"millpond", (char *)"worker", (char *)"start", (char *)"--managed", NULL};
+    static const char *const argv[] = {"millpond", "worker", "start", "--managed", NULL};
     VEC(char *) env = {0};
     extern char **environ;
     for (char **e = environ; *e; e++) {
@@ -121,7 +121,7 @@ static void child_start(struct child *c, const struct server_options *o, const c
     posix_spawnattr_init(&attr);
     posix_spawnattr_setsigmask(&attr, &none); /* the server blocks the signals it waits for */
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-    int rc = posix_spawn(&c->pid, "/proc/self/exe", NULL, &attr, argv, env.v);
+    int rc = posix_spawn(&c->pid, "/proc/self/exe", NULL, &attr, (char *const *)(uintptr_t)argv, env.v);
     posix_spawnattr_destroy(&attr);
     c->started = time_now();
     if (rc != 0) {

@@ -402,8 +402,8 @@ int work_pools_get_scheduled_flow_runs(struct call *c, struct err *err)
     Time before = call_time(c, "scheduled_before", c->now), after = call_time(c, "scheduled_after", TIME_NONE);
     int64_t limit, offset;
     struct work_pool pool;
-    struct work_queue *queues;
-    size_t n;
+    struct work_queue *queues = NULL;
+    size_t n = 0;
     if (call_page(c, &limit, &offset, err) < 0 || call_invalid(c, err) < 0 || pool_find(c, c->params[0], &pool, err) < 0 ||
         load_queues(c, &pool, names, &queues, &n, err) < 0)
         return -1;

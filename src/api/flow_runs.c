@@ -335,10 +335,9 @@ int flow_runs_bulk_set_state(struct call *c, struct err *err)
             result = (struct verdict_result){.verdict = VERDICT_ABORT, .reason = str_dup(c->a, str_of(why.text))};
         if ((failed ? db_rollback_to(c->conn, err) : db_release(c->conn, err)) < 0)
             return -1;
-        static const char *const names[] = {"ACCEPT", "REJECT", "WAIT", "ABORT"};
         jw_object(&c->w);
         jw_kuuid(&c->w, "flow_run_id", ids.v[i]);
-        jw_kz(&c->w, "status", names[result.verdict]);
+        jw_kz(&c->w, "status", verdict_name(result.verdict));
         jw_key(&c->w, STR("state"));
         state_print(&c->w, result.has_state ? &result.state : NULL);
         jw_key(&c->w, STR("details"));

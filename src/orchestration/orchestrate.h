@@ -56,6 +56,7 @@ NODISCARD int orchestrate_task_run(struct orchestration *o, struct task_run *run
                                    struct verdict_result *ret, struct err *err);
 /* The API's OrchestrationResult. */
 void verdict_print(struct jw *w, const struct verdict_result *r);
+const char *verdict_name(enum verdict v); /* "ACCEPT" … */
 /* Its `details` alone. */
 void verdict_details_print(struct jw *w, const struct verdict_result *r);
 

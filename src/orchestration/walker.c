@@ -407,19 +407,19 @@ int orchestrate_task_run(struct orchestration *given, struct task_run *run, cons
     return 0;
 }
 
-void verdict_print(struct jw *w, const struct verdict_result *r)
+const char *verdict_name(enum verdict v)
 {
-    static const char *const status[] = {
+    static const char *const names[] = {
         [VERDICT_ACCEPT] = "ACCEPT", [VERDICT_REJECT] = "REJECT", [VERDICT_WAIT] = "WAIT", [VERDICT_ABORT] = "ABORT"};
+    return names[v];
+}
+
+void verdict_details_print(struct jw *w, const struct verdict_result *r)
+{
     static const char *const types[] = {[VERDICT_ACCEPT] = "accept_details",
                                         [VERDICT_REJECT] = "reject_details",
                                         [VERDICT_WAIT] = "wait_details",
                                         [VERDICT_ABORT] = "abort_details"};
-    jw_object(w);
-    jw_key(w, STR("state"));
-    state_print(w, r->has_state ? &r->state : NULL);
-    jw_kz(w, "status", status[r->verdict]);
-    jw_key(w, STR("details"));
     jw_object(w);
     jw_kz(w, "type", types[r->verdict]);
     if (r->verdict == VERDICT_WAIT)
@@ -427,6 +427,16 @@ void verdict_print(struct jw *w, const struct verdict_result *r)
     if (r->verdict != VERDICT_ACCEPT)
         jw_kstr(w, "reason", r->reason);
     jw_end(w);
+}
+
+void verdict_print(struct jw *w, const struct verdict_result *r)
+{
+    jw_object(w);
+    jw_key(w, STR("state"));
+    state_print(w, r->has_state ? &r->state : NULL);
+    jw_kz(w, "status", verdict_name(r->verdict));
+    jw_key(w, STR("details"));
+    verdict_details_print(w, r);
     jw_end(w);
 }
 

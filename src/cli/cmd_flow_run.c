@@ -1,0 +1,329 @@
+#include "cli/commands.h"
+#include "cli/runs.h"
+
+#define LIMIT_DEFAULT 15
+
+static const char *const state_types[] = {"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "CRASHED", "PAUSED", "CANCELLING"};
+
+int run_find(struct cli *x, Str id_or_name, const struct json **ret, struct err *err)
+{
+    Uuid id;
+    Str quoted = text_quoted(x->a, id_or_name);
+    if (uuid_parse(id_or_name, &id)) {
+        if (api_get(x, str_fmt(x->a, "/flow_runs/%s", uuid_text(id).s), ret, err) == 0)
+            return 0;
+        return err->code == ERR_NOT_FOUND ? err_set(err, ERR_NOT_FOUND, "Flow run %.*s not found!", STR_ARG(quoted)) : -1;
+    }
+    Str name = json_quote(x->a, id_or_name);
+    struct items found;
+    if (api_list(x, STR("/flow_runs/filter"), str_fmt(x->a, "\"flow_runs\":{\"name\":{\"any_\":[%.*s]}},\"sort\":\"EXPECTED_START_TIME_DESC\"", STR_ARG(name)), 100,
+                 &found, err) < 0)
+        return -1;
+    if (!found.n)
+        return err_set(err, ERR_NOT_FOUND, "Flow run %.*s not found!", STR_ARG(quoted));
+    if (found.n > 1) {
+        cli_put(x, "%zu runs are called %.*s:\n", found.n, STR_ARG(quoted));
+        for (size_t i = 0; i < found.n; i++) {
+            Str rid = field(found.v[i], "id"), state = field(found.v[i], "state_name"), when = text_relative(x->a, field_time(found.v[i], "created"), x->now);
+            cli_put(x, "  %.*s (%.*s, %.*s)\n", STR_ARG(rid), STR_ARG(state), STR_ARG(when));
+        }
+        return err_set(err, ERR_CONFLICT, "give the run's id instead of %.*s", STR_ARG(quoted));
+    }
+    *ret = found.v[0];
+    return 0;
+}
+
+static int find(struct cli *x, const struct json **ret, struct err *err)
+{
+    return run_find(x, args_text(&x->args, "id"), ret, err);
+}
+
+/* Strings as the items of a JSON array. */
+static Str string_list(struct arena *a, struct strs list)
+{
+    Str all = STR("");
+    for (size_t i = 0; i < list.n; i++) {
+        Str quoted = json_quote(a, list.v[i]);
+        all = str_fmt(a, "%.*s%s%.*s", STR_ARG(all), i ? "," : "", STR_ARG(quoted));
+    }
+    return all;
+}
+
+/* State names as the API spells them: "late" is "Late", "awaitingretry" "AwaitingRetry". */
+static struct strs state_names(struct cli *x, struct strs given)
+{
+    static const char *const known[] = {"Scheduled", "Pending", "Running", "Completed", "Failed", "Cancelled", "Crashed", "Paused", "Cancelling",
+                                        "Late", "AwaitingRetry", "AwaitingConcurrencySlot", "Retrying", "Suspended", "Resuming", "Cached",
+                                        "RolledBack", "TimedOut", "Submitting", "InfrastructurePending"};
+    struct strs names = {0};
+    for (size_t i = 0; i < given.n; i++) {
+        Str name = given.v[i];
+        bool found = false;
+        for (size_t k = 0; k < COUNT_OF(known) && !found; k++)
+            if (str_ieq(name, str_of(known[k]))) {
+                name = str_of(known[k]);
+                found = true;
+            }
+        if (!found)
+            cli_note(x, "No state is usually called '%.*s'.", STR_ARG(name));
+        vec_push(x->a, &names, name);
+    }
+    return names;
+}
+
+static int state_type_list(struct cli *x, struct strs given, struct strs *ret, struct err *err)
+{
+    struct strs types = {0};
+    for (size_t i = 0; i < given.n; i++) {
+        size_t k = 0;
+        while (k < COUNT_OF(state_types) && !str_ieq(given.v[i], str_of(state_types[k])))
+            k++;
+        if (k == COUNT_OF(state_types))
+            return err_set(err, ERR_INVALID, "Invalid state type '%.*s': it is one of SCHEDULED, PENDING, RUNNING, COMPLETED, FAILED, CANCELLED, CRASHED, PAUSED, CANCELLING",
+                           STR_ARG(given.v[i]));
+        vec_push(x->a, &types, str_of(state_types[k]));
+    }
+    *ret = types;
+    return 0;
+}
+
+/* The filter members that ls' options ask for. */
+static int ls_filter(struct cli *x, Str *ret, struct err *err)
+{
+    struct strs types = {0};
+    if (state_type_list(x, args_list(&x->args, "state-type"), &types, err) < 0)
+        return -1;
+    struct strs names = state_names(x, args_list(&x->args, "state"));
+    Str name_list = string_list(x->a, names), type_list = string_list(x->a, types), flows = string_list(x->a, args_list(&x->args, "flow-name")),
+        pools = string_list(x->a, args_list(&x->args, "pool")), deployments = string_list(x->a, args_list(&x->args, "deployment")),
+        tags = string_list(x->a, args_list(&x->args, "tag"));
+    AUTO(buf_free) struct buf b = BUF((size_t)1 << 20);
+    buf_z(&b, "\"sort\":\"EXPECTED_START_TIME_DESC\"");
+    if (flows.n)
+        buf_fmt(&b, ",\"flows\":{\"name\":{\"any_\":[%.*s]}}", STR_ARG(flows));
+    if (pools.n)
+        buf_fmt(&b, ",\"work_pools\":{\"name\":{\"any_\":[%.*s]}}", STR_ARG(pools));
+    if (deployments.n)
+        buf_fmt(&b, ",\"deployments\":{\"name\":{\"any_\":[%.*s]}}", STR_ARG(deployments));
+    if (names.n || types.n || tags.n) {
+        buf_z(&b, ",\"flow_runs\":{");
+        if (names.n || types.n) {
+            buf_z(&b, "\"state\":{");
+            if (names.n)
+                buf_fmt(&b, "\"name\":{\"any_\":[%.*s]}%s", STR_ARG(name_list), types.n ? "," : "");
+            if (types.n)
+                buf_fmt(&b, "\"type\":{\"any_\":[%.*s]}", STR_ARG(type_list));
+            buf_char(&b, '}');
+        }
+        if (tags.n)
+            buf_fmt(&b, "%s\"tags\":{\"all_\":[%.*s]}", names.n || types.n ? "," : "", STR_ARG(tags));
+        buf_char(&b, '}');
+    }
+    *ret = str_dup(x->a, buf_view(&b));
+    return 0;
+}
+
+static int newest_first(const struct json *x, const struct json *y)
+{
+    Time s = field_time(x, "created"), t = field_time(y, "created");
+    return s == t ? 0 : s > t ? -1 : 1;
+}
+
+static int ls(struct cli *x, struct err *err)
+{
+    static const struct column columns[] = {
+        {.title = "ID", .style = STYLE_CYAN, .right = true},
+        {.title = "Flow", .style = STYLE_BLUE},
+        {.title = "Name", .style = STYLE_GREEN},
+        {.title = "State"},
+        {.title = "When", .style = STYLE_BOLD},
+    };
+    int64_t limit = args_given(&x->args, "limit") ? args_int(&x->args, "limit") : LIMIT_DEFAULT;
+    if (args_flag(&x->args, "all", false))
+        limit = INT_NONE;
+    Str members;
+    struct items runs, flows;
+    if (ls_filter(x, &members, err) < 0 || api_list(x, STR("/flow_runs/filter"), members, limit, &runs, err) < 0)
+        return -1;
+    if (x->json) {
+        cli_show_items(x, &runs);
+        return 0;
+    }
+    if (!runs.n) {
+        cli_ok(x, "No flow runs found.");
+        return 0;
+    }
+    Str ids = field_ids(x->a, &runs, "flow_id");
+    if (api_list(x, STR("/flows/filter"), str_fmt(x->a, "\"flows\":{\"id\":{\"any_\":[%.*s]}}", STR_ARG(ids)), INT_NONE, &flows, err) < 0)
+        return -1;
+    items_sort(&runs, newest_first);
+    struct table *t = table_create(x->a, "Flow Runs", columns, COUNT_OF(columns));
+    for (size_t i = 0; i < runs.n; i++) {
+        const struct json *r = runs.v[i], *state = json_getz(r, "state");
+        Time when = field_time(state, "timestamp");
+        if (str_eq(field(r, "state_type"), STR("SCHEDULED"))) {
+            Time due = field_time(json_getz(state, "state_details"), "scheduled_time");
+            when = due == TIME_NONE ? field_time(r, "next_scheduled_start_time") : due;
+        }
+        table_cell(t, field(r, "id"));
+        table_cell(t, field(items_find(&flows, "id", field(r, "flow_id")), "name"));
+        table_cell(t, field(r, "name"));
+        table_cell(t, field(r, "state_type"));
+        table_cell(t, text_relative(x->a, when, x->now));
+    }
+    cli_table(x, t);
+    return 0;
+}
+
+static int inspect(struct cli *x, struct err *err)
+{
+    const struct json *run;
+    if (find(x, &run, err) < 0)
+        return -1;
+    if (args_flag(&x->args, "web", false)) {
+        Str id = field(run, "id"), url = ui_page(x, "/runs/flow-run/%.*s", STR_ARG(id));
+        return cli_open_page(x, url, err);
+    }
+    cli_show(x, run);
+    return 0;
+}
+
+static int delete_run(struct cli *x, struct err *err)
+{
+    const struct json *run;
+    if (find(x, &run, err) < 0)
+        return -1;
+    Str id = field(run, "id"), question = str_fmt(x->a, "Delete flow run '%.*s'?", STR_ARG(id));
+    if (cli_confirm(x, question.p, "Deletion aborted!", err) < 0 || api_delete(x, str_fmt(x->a, "/flow_runs/%.*s", STR_ARG(id)), err) < 0)
+        return -1;
+    cli_ok(x, "Successfully deleted flow run '%.*s'.", STR_ARG(id));
+    return 0;
+}
+
+/* Proposes a state; ERR_CONFLICT with the server's reason where it is not taken. */
+static int set_state(struct cli *x, Str id, Str state, bool force, struct err *err)
+{
+    const struct json *v;
+    if (api_post(x, str_fmt(x->a, "/flow_runs/%.*s/set_state", STR_ARG(id)),
+                 str_fmt(x->a, "{\"state\":%.*s,\"force\":%s}", STR_ARG(state), force ? "true" : "false"), &v, err) < 0)
+        return -1;
+    if (str_eq(field(v, "status"), STR("ACCEPT")) || (str_eq(field(v, "status"), STR("REJECT")) && !json_is_null(json_getz(v, "state"))))
+        return 0;
+    Str reason = field(json_getz(v, "details"), "reason"), status = field(v, "status");
+    return err_set(err, ERR_CONFLICT, "%.*s", reason.n ? (int)reason.n : (int)status.n, reason.n ? reason.p : status.p);
+}
+
+static int cancel(struct cli *x, struct err *err)
+{
+    const struct json *run;
+    if (find(x, &run, err) < 0)
+        return -1;
+    Str id = field(run, "id");
+    if (set_state(x, id, STR("{\"type\":\"CANCELLING\",\"name\":\"Cancelling\"}"), /* force= */ false, err) < 0)
+        return err->code == ERR_CONFLICT ? err_wrap(err, "Flow run '%.*s' was not cancelled. Reason", STR_ARG(id)) : -1;
+    cli_ok(x, "Flow run '%.*s' is scheduled for cancellation.", STR_ARG(id));
+    return 0;
+}
+
+static int retry(struct cli *x, struct err *err)
+{
+    const struct json *run;
+    if (find(x, &run, err) < 0)
+        return -1;
+    Str id = field(run, "id"), type = field(run, "state_type"), name = field(run, "state_name");
+    if (!state_is_final(type))
+        return err_set(err, ERR_CONFLICT, "flow run '%.*s' is %.*s: only a run that has ended can be tried again", STR_ARG(id), STR_ARG(name));
+    if (!field(run, "deployment_id").n)
+        return err_set(err, ERR_INVALID, "flow run '%.*s' has no deployment: nobody but the program that started it can run it again", STR_ARG(id));
+    struct time_text now = time_iso(x->now);
+    Str state = str_fmt(x->a, "{\"type\":\"SCHEDULED\",\"name\":\"Scheduled\",\"message\":\"Tried again by hand\",\"state_details\":{\"scheduled_time\":\"%s\"}}", now.s);
+    if (set_state(x, id, state, /* force= */ true, err) < 0)
+        return err_wrap(err, "flow run '%.*s' is not tried again", STR_ARG(id));
+    cli_ok(x, "Flow run '%.*s' is scheduled to run again.", STR_ARG(id));
+    return 0;
+}
+
+static int logs(struct cli *x, struct err *err)
+{
+    bool head = args_flag(&x->args, "head", false), tail = args_flag(&x->args, "tail", false), reverse = args_flag(&x->args, "reverse", false),
+         follow = args_flag(&x->args, "follow", false);
+    int64_t n = args_int(&x->args, "num-logs");
+    const struct json *run;
+    if (head && tail)
+        return err_set(err, ERR_INVALID, "Please provide either a `head` or `tail` option but not both.");
+    if (n != INT_NONE && n < 1)
+        return err_set(err, ERR_INVALID, "--num-logs is at least 1");
+    if (follow && (reverse || head || tail || n != INT_NONE))
+        return err_set(err, ERR_INVALID, "--follow shows all lines as they come: it goes with none of --head, --tail, --reverse and --num-logs");
+    if (find(x, &run, err) < 0)
+        return -1;
+    if (follow)
+        return watch_run(x, run, WATCH_LOGS, 0, &run, err);
+    if (n == INT_NONE && (head || tail))
+        n = 20;
+    Str id = field(run, "id"), name = field(run, "name");
+    bool from_end = tail || (reverse && !head);
+    struct items records;
+    if (api_list(x, STR("/logs/filter"), str_fmt(x->a, "\"logs\":{\"flow_run_id\":{\"any_\":[\"%.*s\"]}},\"sort\":\"%s\"", STR_ARG(id),
+                                                 from_end ? "TIMESTAMP_DESC" : "TIMESTAMP_ASC"), n, &records, err) < 0)
+        return -1;
+    if (from_end != reverse) /* what came one way is shown the other */
+        for (size_t i = 0; i < records.n / 2; i++) {
+            const struct json *swap = records.v[i];
+            records.v[i] = records.v[records.n - 1 - i];
+            records.v[records.n - 1 - i] = swap;
+        }
+    if (x->json) {
+        cli_show_items(x, &records);
+        return 0;
+    }
+    for (size_t i = 0; i < records.n; i++)
+        log_line(x, "Flow run", name, records.v[i]);
+    return 0;
+}
+
+static int watch(struct cli *x, struct err *err)
+{
+    const struct json *run;
+    int64_t timeout = args_int(&x->args, "timeout");
+    if (find(x, &run, err) < 0)
+        return -1;
+    Str id = field(run, "id");
+    if (state_is_final(field(run, "state_type")))
+        cli_note(x, "Flow run '%.*s' is over already.", STR_ARG(id));
+    else if (watch_run(x, run, WATCH_ALL, timeout == INT_NONE ? 0 : timeout * SEC, &run, err) < 0)
+        return -1;
+    Str type = field(run, "state_type"), name = field(run, "state_name");
+    if (!str_eq(type, STR("COMPLETED")))
+        return err_set(err, ERR_CONFLICT, "Flow run '%.*s' ended in state '%.*s'.", STR_ARG(id), STR_ARG(name));
+    cli_ok(x, "Flow run '%.*s' ended in state '%.*s'.", STR_ARG(id), STR_ARG(name));
+    return 0;
+}
+
+#define RUN_ID {"id", "The run's id, or its name"}
+
+static const struct command commands[] = {
+    {.name = "ls", .summary = "List flow runs", .run = ls,
+     .options = OPTIONS({"flow-name", NULL, VALUE_TEXT, OPTION_LIST, "Only runs of this flow"},
+                        {"limit", NULL, VALUE_INT, 0, "At most this many (15)"}, {"all", NULL, VALUE_FLAG, OPTION_NO_NEG, "As many as there are"},
+                        {"state", NULL, VALUE_TEXT, OPTION_LIST, "Only runs in a state of this name"},
+                        {"state-type", NULL, VALUE_TEXT, OPTION_LIST, "Only runs in a state of this type"},
+                        {"pool", NULL, VALUE_TEXT, OPTION_LIST, "Only runs of this work pool"},
+                        {"deployment", NULL, VALUE_TEXT, OPTION_LIST, "Only runs of deployments of this name"},
+                        {"tag", NULL, VALUE_TEXT, OPTION_LIST, "Only runs with this tag"}, OPTION_OUTPUT)},
+    {.name = "inspect", .summary = "Show a flow run", .run = inspect, .args = ARGS(RUN_ID),
+     .options = OPTIONS({"web", NULL, VALUE_FLAG, 0, "Open its page instead"}, OPTION_OUTPUT)},
+    {.name = "logs", .summary = "Show a run's log", .run = logs, .args = ARGS(RUN_ID),
+     .options = OPTIONS({"head", "h", VALUE_FLAG, 0, "The first lines (20)"}, {"num-logs", "n", VALUE_INT, 0, "How many"},
+                        {"reverse", "r", VALUE_FLAG, 0, "Newest first"}, {"tail", "t", VALUE_FLAG, 0, "The last lines (20)"},
+                        {"follow", "f", VALUE_FLAG, 0, "Go on as lines come, to the run's end"}, OPTION_OUTPUT)},
+    {.name = "watch", .summary = "Follow a run to its end; fails where it fails", .run = watch, .args = ARGS(RUN_ID),
+     .options = OPTIONS({"timeout", NULL, VALUE_INT, 0, "Seconds after which to give up"})},
+    {.name = "cancel", .summary = "Cancel a run", .run = cancel, .args = ARGS(RUN_ID)},
+    {.name = "retry", .summary = "Run an ended run of a deployment again", .run = retry, .args = ARGS(RUN_ID)},
+    {.name = "delete", .summary = "Delete a run and its history", .run = delete_run, .args = ARGS(RUN_ID), .options = OPTIONS(OPTION_YES)},
+    {0},
+};
+
+const struct command command_flow_run = {
+    .name = "flow-run", .alias = "flow-runs", .summary = "Single runs of flows", .commands = commands};

@@ -1,0 +1,13 @@
+#include "cli/commands.h"
+
+static const struct command *const groups[] = {
+    &command_server,  &command_work_pool, &command_work_queue, &command_worker,  &command_deployment, &command_flow_run, &command_flow,
+    &command_variable, &command_schedule, &command_config,     &command_profile, &command_api,        &command_version,  &command_dashboard,
+    NULL,
+};
+
+const struct command command_root = {
+    .name = "millpond",
+    .summary = "Runs flows: by schedule, by event, by hand; here, in a sandbox, in containers, in a cloud",
+    .groups = groups,
+};

@@ -4,7 +4,6 @@
 #include "base/limits.h"
 #include "store/concurrency.h"
 
-#include <math.h>
 #include <string.h>
 
 /* ---- out ---- */
@@ -212,25 +211,17 @@ static int give_slot_back(struct call *c, const struct flow_run *run, struct err
     if (uuid_is_nil(run->deployment_id) || (type != STATE_PENDING && type != STATE_RUNNING && type != STATE_CANCELLING))
         return 0;
     Uuid limit;
+    struct state state;
+    struct state_details details = {0};
     int rc = db_get_uuid(c->conn, err, &limit, "SELECT concurrency_limit_id FROM deployment WHERE id = $1", "u", run->deployment_id);
     if (rc <= 0 || uuid_is_nil(limit))
         return rc < 0 ? -1 : 0;
-    struct state state;
-    struct state_details details;
     rc = state_find(c->conn, c->a, FLOW_RUN, run->id, run->state_id, &state, err);
     if (rc < 0)
         return -1;
-    if (rc) {
+    if (rc)
         state_details_get(c->a, &state, &details);
-        if (!uuid_is_nil(details.deployment_concurrency_lease_id)) {
-            rc = lease_release(c->conn, c->a, details.deployment_concurrency_lease_id, c->now, err);
-            if (rc != 0)
-                return rc < 0 ? -1 : 0;
-        }
-    }
-    struct slots_wanted give = {.ids = &limit, .n = 1, .slots = 1};
-    struct slots_result ignored;
-    return slots_give(c->conn, c->a, &give, NAN, c->now, &ignored, err);
+    return lease_release_run(c->conn, c->a, run->id, details.deployment_concurrency_lease_id, limit, c->now, err) < 0 ? -1 : 0;
 }
 
 static int delete_one(struct call *c, Uuid id, struct err *err)

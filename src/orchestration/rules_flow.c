@@ -104,8 +104,8 @@ static int bypass_cancelling(struct transition *t, struct err *err)
 
 /* ---- slots of the deployment's limit ----
  *
- * A run that is PENDING, RUNNING or CANCELLING has a slot in the form of a lease that its states name. Who holds no lease
- * (its deployment was limited later, say) gives none back, so that the count is never below what is in use. */
+ * A run that is PENDING, RUNNING or CANCELLING has a slot in the form of a lease, which its states name (but for forced ones).
+ * Who holds no lease (its deployment was limited later, say) gives none back, so that the count is never below what is in use. */
 
 #define LIMIT_REACHED STR("The deployment's concurrency limit is reached.")
 
@@ -226,12 +226,12 @@ static int keep_lease_of_old_client(struct transition *t, struct err *err)
 static int release_slot(struct transition *t, struct err *err)
 {
     const unsigned with_slot = S(PENDING) | S(RUNNING) | S(CANCELLING);
-    Uuid lease = t->current_details.deployment_concurrency_lease_id;
-    if (!t->wrote || uuid_is_nil(lease) || !(with_slot & STATE_BIT(t->from)) || (with_slot & STATE_BIT(t->to)))
+    Uuid lease = t->current_details.deployment_concurrency_lease_id, limit = t->around.limit_id;
+    if (!t->wrote || (uuid_is_nil(lease) && uuid_is_nil(limit)) || !(with_slot & STATE_BIT(t->from)) || (with_slot & STATE_BIT(t->to)))
         return 0;
     if (t->verdict == VERDICT_REJECT && is_named(&t->proposed, "AwaitingRetry"))
         return 0;
-    return lease_release_held(t->o->conn, t->o->a, lease, t->flow_run->id, t->o->now, err) < 0 ? -1 : 0;
+    return lease_release_run(t->o->conn, t->o->a, t->flow_run->id, lease, limit, t->o->now, err) < 0 ? -1 : 0;
 }
 
 /* ---- late runs ---- */

@@ -201,15 +201,20 @@ static void lease_load(struct arena *a, struct stmt *q, struct lease *ret)
     };
 }
 
+static void put_ids(struct jw *w, const Uuid *ids, size_t n)
+{
+    jw_array(w);
+    for (size_t i = 0; i < n; i++)
+        jw_uuid(w, ids[i]);
+    jw_end(w);
+}
+
 int lease_create(struct conn *c, struct arena *a, const Uuid *limit_ids, size_t n, int64_t slots, Dur ttl, Str holder_type,
                  Uuid holder_id, Time now, struct outbox *out, Uuid *ret_id, struct err *err)
 {
     AUTO(buf_free) struct buf ids = BUF(LIMIT_BODY);
     struct jw w = jw_on(&ids);
-    jw_array(&w);
-    for (size_t i = 0; i < n; i++)
-        jw_uuid(&w, limit_ids[i]);
-    jw_end(&w);
+    put_ids(&w, limit_ids, n);
     Uuid id = uuid_v7();
     if (db_exec(c, err, "INSERT INTO concurrency_lease (" LEASE_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7)", "uttissu", id, now,
                 now + ttl, slots, buf_view(&ids), holder_type, holder_id) < 0)
@@ -293,12 +298,16 @@ int lease_release(struct conn *c, struct arena *a, Uuid id, Time now, struct err
                    /* counts= */ true, now, err);
 }
 
-int lease_release_held(struct conn *c, struct arena *a, Uuid id, Uuid holder_id, Time now, struct err *err)
+int lease_release_run(struct conn *c, struct arena *a, Uuid run_id, Uuid id, Uuid limit_id, Time now, struct err *err)
 {
-    return release(c, a,
-                   db_query(c, err, "DELETE FROM concurrency_lease WHERE id = $1 AND holder_id = $2 RETURNING " LEASE_COLUMNS, "uu",
-                            id, holder_id),
-                   /* counts= */ true, now, err);
+    AUTO(buf_free) struct buf alone = BUF(64);
+    struct jw w = jw_on(&alone);
+    put_ids(&w, &limit_id, !uuid_is_nil(limit_id));
+    struct stmt *q = db_query(c, err,
+                              "DELETE FROM concurrency_lease WHERE holder_id = $1 AND holder_type = 'flow_run'"
+                              " AND (id = $2 OR limit_ids = $3) RETURNING " LEASE_COLUMNS,
+                              "uus", run_id, id, uuid_is_nil(limit_id) ? STR_NONE : buf_view(&alone));
+    return release(c, a, q, /* counts= */ true, now, err);
 }
 
 int leases_release(struct conn *c, struct arena *a, Str holder_type, Uuid holder_id, Time now, struct err *err)

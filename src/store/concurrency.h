@@ -45,8 +45,9 @@ NODISCARD int lease_renew(struct conn *c, Uuid id, Dur ttl, Time now, struct out
 NODISCARD int lease_renew_held(struct conn *c, Uuid id, Uuid holder_id, Dur ttl, Time now, struct outbox *out, struct err *err);
 /* Gives the slots back (occupancy: the lease's age) and deletes the lease: 1, 0 unknown, -1. */
 NODISCARD int lease_release(struct conn *c, struct arena *a, Uuid id, Time now, struct err *err);
-/* The same if `holder_id` has it. */
-NODISCARD int lease_release_held(struct conn *c, struct arena *a, Uuid id, Uuid holder_id, Time now, struct err *err);
+/* What a flow run has of its deployment's limit: the lease `id` if the run holds it, and any that it holds on `limit_id` alone
+ * (either may be nil). Their number, or -1. */
+NODISCARD int lease_release_run(struct conn *c, struct arena *a, Uuid run_id, Uuid id, Uuid limit_id, Time now, struct err *err);
 /* All leases of a holder: their number, or -1. */
 NODISCARD int leases_release(struct conn *c, struct arena *a, Str holder_type, Uuid holder_id, Time now, struct err *err);
 /* The slots back without a trace in the limit's average, for a lease that was made in vain: 1, 0, -1. */

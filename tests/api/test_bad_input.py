@@ -1,0 +1,80 @@
+"""Bad input on every route: a clear 4xx, and nothing half done."""
+import re
+import socket
+import uuid
+
+import pytest
+
+from tests.api.conftest import ROOT
+
+ROUTES = re.findall(r'ROUTE\((\w+),\s*"([^"]+)",\s*(\w+),\s*(\w+)', (ROOT / "src/api/routes.def").read_text())
+BODIES = [b"", b"{", b"[]", b"null", b'"text"', b"5", b'{"a":' * 3000, b'{"unknown_key":1}', b"\xff\xfe", b'{"limit":-1}', b'{"limit":"x"}',
+          b'{"name":"' + b"x" * 70000 + b'"}', b'{"name":"a\\u0000b","value":"\\u0000"}', b'{"state":{"type":"NO_SUCH"}}', b'{"flow_runs":{"id":{"any_":["x"]}}}',
+          b'{"sort":"NO_SUCH_SORT"}', b'{"flow_id":"%s"}' % uuid.uuid4().hex.encode(), b'[{"a":1}]']
+
+
+def counts(server):
+    return [server.api("POST", f"/{kind}/count", {}) for kind in ("flows", "flow_runs", "deployments", "work_pools", "variables", "block_documents")]
+
+
+@pytest.mark.parametrize("method,path", sorted({(m, p) for m, p, _, kind in ROUTES if kind != "SOCKET"}))
+def test_route(server, method, path):
+    """Whatever is sent to an object that does not exist, or in a body that makes no sense, is no 5xx."""
+    for segment in ("no-such", "%00", "%ff", "a%2Fb", str(uuid.uuid4()), "x" * 3000):
+        target = re.sub(r"\{[^}]+\}", segment, path)
+        for body in BODIES if method in ("POST", "PUT", "PATCH") else [b""]:
+            status, _, text = server.request(method, target, raw=body)
+            assert status < 500, (method, target, body[:60], status, text[:300])
+            if status >= 400:
+                assert text.startswith(b"{"), (method, target, body[:60], status, text[:300])
+            if "{" not in path:
+                continue
+        if "{" not in path:
+            break
+
+
+def test_nothing_was_made(server):
+    """Refused bodies leave no rows behind."""
+    before = counts(server)
+    for path, body in [("/flow_runs/", {"flow_id": str(uuid.uuid4())}), ("/deployments/", {"name": "d", "flow_id": str(uuid.uuid4())}),
+                       ("/work_pools/", {"name": "bad/name"}), ("/work_pools/", {"name": "p", "base_job_template": {"variables": {}}}),
+                       ("/variables/", {"name": "UPPER", "value": 1}), ("/flow_runs/", {"flow_id": "x"})]:
+        status, _, text = server.request("POST", path, body)
+        assert 400 <= status < 500, (path, body, status, text)
+    assert counts(server) == before
+
+
+def test_versions_and_methods(server):
+    assert server.request("GET", "/flows/filter")[0] == 405
+    assert server.request("GET", "/no/such/route")[0] == 404
+    assert server.request("GET", "/admin/version", headers={"X-PREFECT-API-VERSION": "abc"})[0] == 400
+    assert server.request("GET", "/admin/version", headers={"X-PREFECT-API-VERSION": "0.7.0"})[0] == 400
+    assert server.request("GET", "/admin/version", headers={"X-PREFECT-API-VERSION": "0.9.0"})[0] == 200
+    status, headers, _ = server.request("POST", "/flows", {"name": "slash"})
+    assert status in (200, 201, 307)
+
+
+def raw(server, text):
+    host, port = server.root.split("//")[1].split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as s:
+        s.sendall(text)
+        s.settimeout(5)
+        try:
+            return s.recv(4096)
+        except TimeoutError:
+            return b""
+
+
+def test_half_requests(server):
+    """Garbage on the wire: an answer or a closed socket, and the server goes on."""
+    for text in (b"GARBAGE\r\n\r\n", b"GET /api/health HTTP/9.9\r\n\r\n", b"POST /api/flows/ HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+                 b"GET /api/health HTTP/1.1\r\nHost: x\r\n" + b"X: " + b"y" * 100000 + b"\r\n\r\n", b"\x00\x01\x02\r\n\r\n"):
+        raw(server, text)
+    assert server.api("GET", "/health") is True
+
+
+def test_too_large(server):
+    assert server.request("POST", "/flows/", raw=b" " * (17 << 20))[0] in (413, 400)
+    big = "x" * (600 << 10)
+    flow = server.api("POST", "/flows/", {"name": "large"})
+    assert server.request("POST", "/flow_runs/", {"flow_id": flow["id"], "parameters": {"a": big}})[0] == 422

@@ -40,6 +40,8 @@ typedef int64_t Dur;  /* µs */
 
 #define TIME_NONE INT64_MIN
 #define TIME_NEVER INT64_MAX
+#define TIME_FIRST (-62135596800 * SEC) /* the calendar's ends: 0001-01-01 and 9999-12-31 */
+#define TIME_LAST (253402300800 * SEC - 1)
 #define INT_NONE INT64_MIN
 #define BOOL_NONE ((int8_t)-1)
 

@@ -16,3 +16,8 @@
 #define LIMIT_BATCH 1024                       /* writes in one commit */
 #define LIMIT_SQL ((size_t)256 << 10)          /* one built statement */
 #define LIMIT_FILTER_TERMS 2000                /* bound values in one filter */
+#define LIMIT_CRON 4096                        /* characters; every value of every field listed is below 1500 */
+#define LIMIT_RRULE 6500                       /* characters; published: a year of dates */
+#define LIMIT_RRULE_COUNT_STEPS 1000000        /* instants and days walked for a COUNT when it is read: 30 ms */
+#define LIMIT_SCHEDULE_STEPS 200000            /* days or periods of a rule looked at for its next instants: 10 ms */
+#define LIMIT_SCHEDULE_RUNS 1000               /* instants asked for at once; published */

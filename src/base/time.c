@@ -35,34 +35,38 @@ static bool is_leap(int64_t y)
     return (y % 4 == 0 && y % 100 != 0) || y % 400 == 0;
 }
 
-static int days_in_month(int64_t y, int m)
+int civil_month_days(int64_t year, int month)
 {
     static const int n[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    return n[m - 1] + (m == 2 && is_leap(y));
+    return n[month - 1] + (month == 2 && is_leap(year));
+}
+
+/* Days of the year before the first of `month`. */
+static int days_before_month(int64_t year, int month)
+{
+    static const int n[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
+    return n[month - 1] + (month > 2 && is_leap(year));
 }
 
 int64_t civil_days(int64_t year, int month, int day)
 {
-    int64_t days = days_before_year(year) - days_before_year(1970) + day - 1;
-    for (int m = 1; m < month; m++)
-        days += days_in_month(year, m);
-    return days;
+    return days_before_year(year) - days_before_year(1970) + days_before_month(year, month) + day - 1;
 }
 
 void civil_date(int64_t days, int64_t *ret_year, int *ret_month, int *ret_day)
 {
-    /* A first guess from the mean length of a year is at most one off. */
+    /* A first guess from the mean length of a year is at most one off; so is one of the month from 31 days. */
     int64_t since = days + days_before_year(1970);
     int64_t y = since * 400 / 146097 + 1;
     while (days_before_year(y) > since)
         y--;
     while (days_before_year(y + 1) <= since)
         y++;
-    int64_t left = since - days_before_year(y);
-    int m = 1;
-    for (; left >= days_in_month(y, m); m++)
-        left -= days_in_month(y, m);
-    *ret_year = y, *ret_month = m, *ret_day = (int)left + 1;
+    int yday = (int)(since - days_before_year(y));
+    int m = yday / 31 + 1;
+    if (m < 12 && days_before_month(y, m + 1) <= yday)
+        m++;
+    *ret_year = y, *ret_month = m, *ret_day = yday - days_before_month(y, m) + 1;
 }
 
 static char *put_digits(char *p, int64_t v, int n)
@@ -124,7 +128,7 @@ bool time_parse(Str s, Time *ret)
     if (!take_digits(&s, 4, &y) || !take_char(&s, '-') || !take_digits(&s, 2, &mo) ||
         !take_char(&s, '-') || !take_digits(&s, 2, &d))
         return false;
-    if (y < 1 || mo < 1 || mo > 12 || d < 1 || d > days_in_month(y, mo))
+    if (y < 1 || mo < 1 || mo > 12 || d < 1 || d > civil_month_days(y, mo))
         return false;
     if (s.n) {
         if (!take_char(&s, 'T') && !take_char(&s, 't') && !take_char(&s, ' '))
@@ -197,7 +201,11 @@ bool dur_parse(Str s, Dur *ret)
                             : unit == 'M' ? MINUTE
                             : unit == 'S' ? SEC
                                           : 0)
-                         : (unit == 'W' ? 7 * DAY : unit == 'D' ? DAY : 0);
+                         : (unit == 'Y'   ? 365 * DAY
+                            : unit == 'M' ? 30 * DAY
+                            : unit == 'W' ? 7 * DAY
+                            : unit == 'D' ? DAY
+                                          : 0);
         if (!of)
             return false;
         total += v * (double)of;

@@ -15,12 +15,14 @@ struct time_text time_iso(Time t);
 /* ISO 8601 with 'T' or a space, optional seconds and up to 9 fraction digits, 'Z' or an offset;
  * without an offset UTC is meant. A date alone is midnight. False where it is none of these. */
 bool time_parse(Str s, Time *ret);
-/* ISO 8601 duration ("PT1H30M", "P1DT2S", "-PT3.5S"); false where it is none. */
+/* ISO 8601 duration ("PT1H30M", "P1DT2S", "-PT3.5S"); a year is 365 days and a month 30, as the API's clients
+ * read them. False where it is none. */
 bool dur_parse(Str s, Dur *ret);
 
 /* Gregorian calendar from year 1, no zone: days since 1970-01-01 from a date, and back. */
 int64_t civil_days(int64_t year, int month, int day);
 void civil_date(int64_t days, int64_t *ret_year, int *ret_month, int *ret_day);
+int civil_month_days(int64_t year, int month);
 
 #define UUID_NIL ((Uuid){{0}})
 bool uuid_eq(Uuid a, Uuid b);

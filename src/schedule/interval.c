@@ -1,0 +1,157 @@
+#include "schedule/interval.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+
+#define EVERY_MAX 999999999.0           /* days; published */
+#define EVERY_KEPT (4000000 * DAY)      /* past the calendar's end from any anchor: the rest makes no difference */
+#define ANCHOR_LIMIT 20000000000.0      /* a number above it is meant in milliseconds */
+
+/* "1 day, 02:30:00", "-1d 00:10", "26:00:00.5": what str() of a Python timedelta gives, and its kin. */
+static bool clock_parse(Str s, double *ret)
+{
+    double days = 0, sign = 1, part[3] = {0};
+    s = str_trim(s);
+    if (s.n && (s.p[0] == '-' || s.p[0] == '+')) {
+        sign = s.p[0] == '-' ? -1 : 1;
+        s = str_sub(s, 1, s.n);
+    }
+    size_t n = 0;
+    while (n < s.n && isdigit((unsigned char)s.p[n]))
+        n++;
+    Str after = str_trim(str_sub(s, n, s.n));
+    if (n && n < 10 && after.n && (after.p[0] == 'd' || after.p[0] == 'D')) {
+        size_t w = 1;
+        while (w < after.n && isalpha((unsigned char)after.p[w]))
+            w++;
+        Str word = str_sub(after, 0, w);
+        if (!str_double(str_sub(s, 0, n), &days) ||
+            !(str_ieq(word, STR("d")) || str_ieq(word, STR("day")) || str_ieq(word, STR("days"))))
+            return false;
+        s = str_sub(after, w, after.n);
+        if (s.n && s.p[0] == ',')
+            s = str_sub(s, 1, s.n);
+        s = str_trim(s);
+        if (!s.n) {
+            *ret = sign * days * 86400;
+            return true;
+        }
+    }
+    int parts = 0;
+    for (Str rest = s, item; str_cut(&rest, ':', &item); parts++) {
+        bool last = parts == 2;
+        if (parts == 3 || !item.n || item.n > 16 || !isdigit((unsigned char)item.p[0]))
+            return false;
+        for (size_t i = 0; i < item.n; i++)
+            if (!isdigit((unsigned char)item.p[i]) && !(last && item.p[i] == '.'))
+                return false;
+        if (!str_double(item, &part[parts]) || (parts && part[parts] >= 60))
+            return false;
+    }
+    *ret = sign * (days * 86400 + part[0] * 3600 + part[1] * 60 + part[2]);
+    return parts >= 2;
+}
+
+static int every_parse(const struct json *v, Dur *ret, struct err *err)
+{
+    double seconds = 0;
+    Dur d;
+    int64_t whole;
+    if (json_int(v, &whole) && whole > 0 && whole < EVERY_KEPT / SEC) {
+        *ret = whole * SEC;
+        return 0;
+    }
+    if (json_is(v, JSON_STRING) && dur_parse(v->string, &d))
+        seconds = (double)d / (double)SEC;
+    else if (!json_double(v, &seconds) && !(json_is(v, JSON_STRING) && clock_parse(v->string, &seconds)))
+        return err_set(err, ERR_UNPROCESSABLE, "interval must be a number of seconds or an ISO 8601 duration");
+    if (seconds > EVERY_MAX * 86400)
+        return err_set(err, ERR_UNPROCESSABLE, "interval must not be above 999,999,999 days");
+    double us = nearbyint(seconds * (double)SEC);
+    if (us < 1)
+        return err_set(err, ERR_UNPROCESSABLE, "interval must be above 0");
+    *ret = us < (double)EVERY_KEPT ? (Dur)us : EVERY_KEPT;
+    return 0;
+}
+
+static int anchor_parse(const struct json *v, struct interval *ret, struct err *err)
+{
+    double number;
+    Str s = json_str(v);
+    if (json_double(v, &number)) {
+        if (fabs(number) > ANCHOR_LIMIT)
+            number /= 1000;
+        double us = nearbyint(number * (double)SEC);
+        if (!(us >= (double)TIME_FIRST && us <= (double)TIME_LAST))
+            return err_set(err, ERR_UNPROCESSABLE, "anchor_date is out of range");
+        ret->anchor = (Time)us;
+        return 0;
+    }
+    Time wall;
+    if (!s.p || !time_parse(s, &ret->anchor))
+        return err_set(err, ERR_UNPROCESSABLE, "anchor_date must be a date and time in ISO 8601");
+    /* The same text without its offset, read as UTC, is off by the offset. */
+    size_t n = s.n > 10 ? 10 : s.n;
+    while (n < s.n && s.p[n] != '+' && s.p[n] != '-' && s.p[n] != 'Z' && s.p[n] != 'z')
+        n++;
+    if (time_parse(str_sub(s, 0, n), &wall))
+        ret->anchor_offset = wall - ret->anchor;
+    return 0;
+}
+
+int interval_parse(const struct json *interval, const struct json *anchor, Time now, struct interval *ret,
+                   struct err *err)
+{
+    *ret = (struct interval){.anchor = now};
+    if (every_parse(interval, &ret->every, err) < 0)
+        return -1;
+    return anchor ? anchor_parse(anchor, ret, err) : 0;
+}
+
+void interval_print_anchor(const struct interval *v, struct jw *w)
+{
+    struct time_text text = time_iso(v->anchor + v->anchor_offset);
+    if (!v->anchor_offset) {
+        jw_z(w, text.s);
+        return;
+    }
+    Dur east = v->anchor_offset < 0 ? -v->anchor_offset : v->anchor_offset;
+    Str wall = str_of(text.s);
+    char out[64];
+    int n = snprintf(out, sizeof out, "%.*s%c%02d:%02d", (int)wall.n - 1, wall.p, v->anchor_offset < 0 ? '-' : '+',
+                     (int)(east / HOUR), (int)(east / MINUTE % 60));
+    if (east % MINUTE)
+        snprintf(out + n, sizeof out - (size_t)n, ":%02d", (int)(east / SEC % 60));
+    jw_z(w, out);
+}
+
+static Time step(const struct interval *v, Time t)
+{
+    if (v->every < DAY)
+        return t + v->every;
+    return zone_to_utc(v->zone, t + zone_offset(v->zone, t) + v->every, ZONE_LATER);
+}
+
+/* Where clocks are set back, an instant that shows the same time as one before it in this run of instants is left out:
+ * the clients' servers tell instants apart by their wall time. One added on the wall clock comes late in any case. */
+static bool shown_before(const struct interval *v, Time first, Time t)
+{
+    if (v->every >= DAY)
+        return false;
+    Time other = zone_to_utc(v->zone, t + zone_offset(v->zone, t), ZONE_EARLIER);
+    return other < t && other >= first && (other - first) % v->every == 0;
+}
+
+size_t interval_next(const struct interval *v, Time start, Time end, size_t n, Time *ret)
+{
+    /* Whole intervals from the anchor, cut towards it: before the anchor that is the first one not before the start. */
+    Time t = v->anchor + (start - v->anchor) / v->every * v->every;
+    while (t < start)
+        t = step(v, t);
+    size_t found = 0;
+    for (size_t i = 0; found < n && i < LIMIT_SCHEDULE_RUNS && t <= end; i++, t = step(v, t))
+        if (!found || !shown_before(v, ret[0], t))
+            ret[found++] = t;
+    return found;
+}

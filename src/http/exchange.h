@@ -37,6 +37,7 @@ struct reply {
 
 struct exchange {
     struct http_server *server;
+    struct http_worker *worker;
     struct MHD_Connection *connection;
     struct arena *arena;
     _Atomic enum phase phase;
@@ -56,14 +57,20 @@ struct exchange {
     } peer;
     struct reply reply;
     void *data;
-    struct exchange *next, *prev; /* among the server's live ones, or its spare ones */
+    struct exchange *next, *prev; /* among the worker's live ones, or its spare ones */
 };
 
-/* A daemon of libmicrohttpd's and its one thread. */
+/* A daemon of libmicrohttpd's and its one thread, with exchanges of its own. */
 struct http_worker {
     struct http_server *server;
     struct MHD_Daemon *daemon;
     _Atomic size_t connections;
+    pthread_mutex_t lock;   /* over the lists: the thread's own but for http_server_stop */
+    pthread_cond_t changed; /* no request is under way any more */
+    struct exchange *live;
+    size_t live_count;
+    struct exchange *spare;
+    size_t spare_count;
 };
 
 struct http_server {
@@ -81,12 +88,6 @@ struct http_server {
     bool started;
     _Atomic bool closing;   /* the grace is over */
     char complaint[200];    /* libmicrohttpd's, when it does not start */
-    pthread_mutex_t lock;   /* over the two lists */
-    pthread_cond_t changed; /* no request is under way any more */
-    struct exchange *live;
-    size_t live_count;
-    struct exchange *spare;
-    size_t spare_count;
 };
 
 /* Hands the reply over; wakes the connection if it sleeps. */

@@ -39,31 +39,29 @@ static void reply_error(struct reply *r, int status, const char *message)
     buf_fmt(&r->body, "{\"exception_message\":\"%s\"}", message);
 }
 
-static struct exchange *exchange_take(struct http_server *s)
+static struct exchange *exchange_take(struct http_worker *w)
 {
-    pthread_mutex_lock(&s->lock);
-    struct exchange *x = s->spare;
+    pthread_mutex_lock(&w->lock);
+    struct exchange *x = w->spare;
     if (x) {
-        s->spare = x->next;
-        s->spare_count--;
-        *x = (struct exchange){.server = s, .arena = x->arena, .body = x->body};
+        w->spare = x->next;
+        w->spare_count--;
+        *x = (struct exchange){.arena = x->arena, .body = x->body};
         buf_reset(&x->body);
     } else {
-        pthread_mutex_unlock(&s->lock);
         x = calloc(1, sizeof *x);
         if (!x)
             die("out of memory");
         x->arena = arena_create();
-        x->server = s;
-        pthread_mutex_lock(&s->lock);
     }
-    x->prev = NULL;
-    x->next = s->live;
-    if (s->live)
-        s->live->prev = x;
-    s->live = x;
-    s->live_count++;
-    pthread_mutex_unlock(&s->lock);
+    x->server = w->server;
+    x->worker = w;
+    x->next = w->live;
+    if (w->live)
+        w->live->prev = x;
+    w->live = x;
+    w->live_count++;
+    pthread_mutex_unlock(&w->lock);
     return x;
 }
 
@@ -80,7 +78,7 @@ static void exchange_free(struct exchange *x)
  * still has it. */
 static void exchange_release(struct exchange *x)
 {
-    struct http_server *s = x->server;
+    struct http_worker *w = x->worker;
     bool mine = atomic_load(&x->phase) != PHASE_ABANDONED;
     bool keep = mine && arena_bytes(x->arena) <= SPARE_ARENA;
     if (keep) {
@@ -90,22 +88,22 @@ static void exchange_release(struct exchange *x)
             buf_free(&x->body);
         arena_reset(x->arena);
     }
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&w->lock);
     if (x->prev)
         x->prev->next = x->next;
     else
-        s->live = x->next;
+        w->live = x->next;
     if (x->next)
         x->next->prev = x->prev;
-    if (--s->live_count == 0)
-        pthread_cond_broadcast(&s->changed);
-    keep = keep && s->spare_count < SPARE_MAX;
+    if (--w->live_count == 0)
+        pthread_cond_broadcast(&w->changed);
+    keep = keep && w->spare_count < SPARE_MAX;
     if (keep) {
-        x->next = s->spare;
-        s->spare = x;
-        s->spare_count++;
+        x->next = w->spare;
+        w->spare = x;
+        w->spare_count++;
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&w->lock);
     enum phase abandoned = PHASE_ABANDONED;
     if (!keep && (mine || !atomic_compare_exchange_strong(&x->phase, &abandoned, PHASE_ORPHANED)))
         exchange_free(x);
@@ -115,12 +113,14 @@ static void server_unref(struct http_server *s)
 {
     if (atomic_fetch_sub(&s->refs, 1) != 1)
         return;
-    for (struct exchange *x = s->spare, *next; x; x = next) {
-        next = x->next;
-        exchange_free(x);
+    for (struct http_worker *w = s->workers; w < s->workers + s->worker_count; w++) {
+        for (struct exchange *x = w->spare, *next; x; x = next) {
+            next = x->next;
+            exchange_free(x);
+        }
+        pthread_cond_destroy(&w->changed);
+        pthread_mutex_destroy(&w->lock);
     }
-    pthread_cond_destroy(&s->changed);
-    pthread_mutex_destroy(&s->lock);
     free(s->workers);
     free(s);
 }
@@ -313,6 +313,8 @@ static enum MHD_Result dispatch(struct exchange *x)
     struct http_server *s = x->server;
     if (x->refused)
         return queue_error(x, x->refused, x->refused == 413 ? TOO_LARGE : TOO_MANY);
+    if (atomic_load(&s->closing))
+        return queue_error(x, 503, STOPPING);
     atomic_fetch_add(&s->refs, 1);
     atomic_store(&x->phase, PHASE_HANDLED);
     s->o.handler(x, s->o.user);
@@ -454,7 +456,7 @@ static struct MHD_Daemon *daemon_start(struct http_worker *w, unsigned connectio
         flags, 0, NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, s,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LIMIT_HEADERS, MHD_OPTION_CONNECTION_LIMIT, connections,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)MAX(s->o.idle_timeout / SEC, 1), MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, w, MHD_OPTION_URI_LOG_CALLBACK, on_uri, s,
+        on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, w, MHD_OPTION_URI_LOG_CALLBACK, on_uri, w,
         MHD_OPTION_UNESCAPE_CALLBACK, leave_encoded, NULL, MHD_OPTION_STRICT_FOR_CLIENT, -1, MHD_OPTION_END);
 }
 
@@ -516,34 +518,32 @@ struct http_server *http_server_start(const struct http_options *o, struct err *
     s->listen_fd = fd;
     s->port = port;
     s->refs = 1;
-    pthread_mutex_init(&s->lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
 
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     size_t threads = (size_t)MIN(o->threads > 0 ? o->threads : MAX(cores, 1), 64);
     s->workers = calloc(threads, sizeof *s->workers);
     if (!s->workers)
         die("out of memory");
-    while (s->worker_count < threads) {
-        struct http_worker *w = &s->workers[s->worker_count];
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    bool ok = true;
+    while (ok && s->worker_count < threads) {
+        struct http_worker *w = &s->workers[s->worker_count++];
         w->server = s;
+        pthread_mutex_init(&w->lock, NULL);
+        pthread_cond_init(&w->changed, &monotonic);
         w->daemon = daemon_start(w, raise_file_limit() / (unsigned)threads + 1);
-        if (!w->daemon) {
+        ok = w->daemon;
+        if (!ok)
             err_set(err, ERR_IO, "cannot start the HTTP server: %s", *s->complaint ? s->complaint : strerror(errno));
-            break;
-        }
-        s->worker_count++;
     }
-    int r = 0;
-    if (s->worker_count == threads && o->tls_cert.p)
+    pthread_condattr_destroy(&monotonic);
+    if (ok && o->tls_cert.p) {
         s->tls = tls_front_create(o->tls_cert, o->tls_key, threads, pass_on, s, err);
-    bool ok = s->worker_count == threads && (s->tls || !o->tls_cert.p);
-    if (ok)
-        r = pthread_create(&s->acceptor, NULL, acceptor_main, s);
+        ok = s->tls;
+    }
+    int r = ok ? pthread_create(&s->acceptor, NULL, acceptor_main, s) : 0;
     if (ok && r == 0) {
         s->started = true;
         return s;
@@ -553,7 +553,8 @@ struct http_server *http_server_start(const struct http_options *o, struct err *
         err_errno(err, "cannot start a thread for the HTTP server");
     }
     for (size_t i = 0; i < s->worker_count; i++)
-        MHD_stop_daemon(s->workers[i].daemon);
+        if (s->workers[i].daemon)
+            MHD_stop_daemon(s->workers[i].daemon);
     tls_front_free(s->tls);
     close(fd);
     server_unref(s);
@@ -578,12 +579,15 @@ void http_server_quiesce(struct http_server *s)
 static bool wait_idle(struct http_server *s, Dur deadline)
 {
     struct timespec at = {.tv_sec = deadline / SEC, .tv_nsec = deadline % SEC * 1000};
-    pthread_mutex_lock(&s->lock);
-    int r = 0;
-    while (s->live_count && r != ETIMEDOUT)
-        r = pthread_cond_timedwait(&s->changed, &s->lock, &at);
-    bool idle = s->live_count == 0;
-    pthread_mutex_unlock(&s->lock);
+    bool idle = true;
+    for (struct http_worker *w = s->workers; w < s->workers + s->worker_count; w++) {
+        pthread_mutex_lock(&w->lock);
+        int r = 0;
+        while (w->live_count && r != ETIMEDOUT)
+            r = pthread_cond_timedwait(&w->changed, &w->lock, &at);
+        idle = idle && w->live_count == 0;
+        pthread_mutex_unlock(&w->lock);
+    }
     return idle;
 }
 
@@ -593,14 +597,18 @@ void http_server_stop(struct http_server *s, Dur grace)
         return;
     http_server_quiesce(s);
     server_close_sockets(s);
-    if (!wait_idle(s, time_monotonic() + grace)) {
-        atomic_store(&s->closing, true);
-        pthread_mutex_lock(&s->lock);
-        for (struct exchange *x = s->live; x; x = x->next)
+    bool idle = wait_idle(s, time_monotonic() + grace);
+    /* Whatever is under way now, or comes on a connection that is still open, is answered here: libmicrohttpd must
+     * not end with a connection asleep. */
+    atomic_store(&s->closing, true);
+    for (struct http_worker *w = s->workers; w < s->workers + s->worker_count; w++) {
+        pthread_mutex_lock(&w->lock);
+        for (struct exchange *x = w->live; x; x = x->next)
             exchange_abandon(x);
-        pthread_mutex_unlock(&s->lock);
-        (void)wait_idle(s, time_monotonic() + SEC);
+        pthread_mutex_unlock(&w->lock);
     }
+    if (!idle)
+        (void)wait_idle(s, time_monotonic() + SEC);
     /* Each ends within the 2 s that its close frame has. */
     while (atomic_load(&s->sockets))
         usleep(1000);

@@ -550,6 +550,45 @@ static void test_stop_races(void **state)
     }
 }
 
+/* Clients that go on asking until they are hung up on. */
+static void *hammer(void *arg)
+{
+    int fd = (int)(intptr_t)arg;
+    Str ask = STR("POST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx");
+    char got[4096];
+    while (send(fd, ask.p, ask.n, MSG_NOSIGNAL) > 0 && recv(fd, got, sizeof got, 0) > 0)
+        ;
+    close(fd);
+    return NULL;
+}
+
+static void test_stop_under_load(void **state)
+{
+    for (int round = 0; round < 10; round++) {
+        if (!server)
+            assert_int_equal(setup(state), 0);
+        pthread_t clients[8], answerers[2], t;
+        for (size_t i = 0; i < COUNT_OF(answerers); i++)
+            pthread_create(&answerers[i], NULL, answerer, NULL);
+        for (size_t i = 0; i < COUNT_OF(clients); i++)
+            pthread_create(&clients[i], NULL, hammer, (void *)(intptr_t)dial());
+        usleep(20000);
+        struct stopping s = {.grace = round % 2 * SEC};
+        pthread_create(&t, NULL, stopper, &s);
+        pthread_join(t, NULL);
+        server = NULL;
+        for (size_t i = 0; i < COUNT_OF(clients); i++)
+            pthread_join(clients[i], NULL);
+        pthread_mutex_lock(&kept.lock);
+        kept.end = true;
+        pthread_cond_broadcast(&kept.changed);
+        pthread_mutex_unlock(&kept.lock);
+        for (size_t i = 0; i < COUNT_OF(answerers); i++)
+            pthread_join(answerers[i], NULL);
+        assert_true(handled > 0);
+    }
+}
+
 static void test_cannot_listen(void **state)
 {
     UNUSED(state);
@@ -579,6 +618,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stop_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop_does_not_wait_for_ever, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop_races, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_stop_under_load, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cannot_listen, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -303,7 +303,7 @@ static int pool_run(struct conn *c, const struct job *job, struct err *err)
                                        : run_alone(c, job->kind == JOB_WRITE, job->work, job->arg, err);
         if (rc == 0 || !c->raced || round == RACES_MAX)
             return rc;
-        pause_for((Dur)(random_double() * (double)(MSEC << round)));
+        pause_for((Dur)((0.5 + random_double()) * (double)(2 * MSEC << round)));
     }
 }
 

@@ -2,7 +2,8 @@
  *
  * Checkpoints are kept out of the way of commits: when the log has grown by CHECKPOINT_SOFT pages a pool
  * thread copies it into the file while writing goes on; past CHECKPOINT_HARD the writer does what is left
- * between two batches, so that the log can start anew. */
+ * between two batches, so that the log can start anew. Readers that overlap without a gap would still
+ * keep it from that: past CHECKPOINT_FORCE the writer waits for those that are under way. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -17,8 +18,10 @@
 #include "base/limits.h"
 #include "db/driver.h"
 
-#define CHECKPOINT_SOFT 1000 /* pages: 4 MB */
-#define CHECKPOINT_HARD 8000 /* pages: 32 MB */
+#define CHECKPOINT_SOFT 1000   /* pages: 4 MB */
+#define CHECKPOINT_HARD 8000   /* pages: 32 MB */
+#define CHECKPOINT_FORCE 16000 /* pages: 64 MB */
+#define FORCE_MS 250           /* that the writer waits for readers then */
 #define JOURNAL_LIMIT "67108864"
 #define BUSY_MS 5000 /* only another program's lock can make us wait */
 
@@ -26,8 +29,9 @@ struct state {
     const char *path; /* NULL: in memory */
     int lock_fd;
     _Atomic bool checkpointing;
-    _Atomic int wal_pages;        /* after the last commit */
-    _Atomic int wal_checkpointed; /* of these, when the last checkpoint was asked for */
+    int wal_pages;        /* the writer's: after the last commit */
+    int wal_checkpointed; /* of these, when the last checkpoint was asked for */
+    int force_at;         /* pages */
 };
 
 struct sqlite_conn {
@@ -165,6 +169,7 @@ static int sqlite_start(struct db *db, struct err *err)
     pthread_once(&once, configure);
     struct state *s = arena_new(db->a, struct state);
     s->lock_fd = -1;
+    s->force_at = CHECKPOINT_FORCE;
     db->state = s;
     Str path = str_sub(db->url, strlen("sqlite:"), db->url.n);
     if (str_eqz(path, ":memory:")) {
@@ -340,21 +345,31 @@ static void checkpoint_done(void *arg, const struct err *err)
 static void sqlite_upkeep(struct conn *c)
 {
     struct state *s = c->db->state;
+    sqlite3 *db = of_conn(c)->db;
     if (!s->path)
         return;
     int pages = s->wal_pages;
-    if (pages < s->wal_checkpointed) /* the log started anew */
+    if (pages < s->wal_checkpointed) { /* the log started anew */
         s->wal_checkpointed = 0;
-    if (s->checkpointing || pages - s->wal_checkpointed < CHECKPOINT_SOFT)
-        return;
-    s->wal_checkpointed = pages;
-    if (pages >= CHECKPOINT_HARD) {
-        sqlite3_wal_checkpoint_v2(of_conn(c)->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-        return;
+        s->force_at = CHECKPOINT_FORCE;
     }
-    s->checkpointing = true;
-    if (db_queue_bare(c->db, checkpoint_work, checkpoint_done, s) < 0)
-        s->checkpointing = false;
+    if (pages >= s->force_at) {
+        sqlite3_busy_timeout(db, FORCE_MS);
+        sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+        sqlite3_busy_timeout(db, BUSY_MS);
+        s->wal_checkpointed = pages;
+        s->force_at = pages * 2; /* where a long read kept it from that, do not wait for it again and again */
+    } else if (pages - s->wal_checkpointed < CHECKPOINT_SOFT || s->checkpointing) {
+        return;
+    } else if (pages >= CHECKPOINT_HARD) {
+        sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+        s->wal_checkpointed = pages;
+    } else {
+        s->wal_checkpointed = pages;
+        s->checkpointing = true;
+        if (db_queue_bare(c->db, checkpoint_work, checkpoint_done, s) < 0)
+            s->checkpointing = false;
+    }
 }
 
 /* ---- migrations ---- */

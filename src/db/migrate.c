@@ -10,13 +10,15 @@
 static void keep_lines(struct buf *out, Str sql, enum db_kind kind)
 {
     static const Str marks[] = {[DB_SQLITE] = {"--sqlite", 8}, [DB_POSTGRES] = {"--postgres", 10}};
-    for (Str line; str_cut(&sql, '\n', &line);) {
+    bool first = true;
+    for (Str line; str_cut(&sql, '\n', &line); first = false) {
+        if (!first)
+            buf_char(out, '\n'); /* also for a dropped line: numbers of lines stay */
         Str bare = str_trim(line);
         bool mine = str_ends(bare, marks[kind]);
         bool other = str_ends(bare, marks[kind == DB_SQLITE ? DB_POSTGRES : DB_SQLITE]);
         if (!other)
             buf_str(out, mine ? str_sub(bare, 0, bare.n - marks[kind].n) : line);
-        buf_char(out, '\n'); /* also for a dropped line: numbers of lines stay */
     }
 }
 

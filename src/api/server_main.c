@@ -4,10 +4,10 @@
 #include "api/server.h"
 #include "assets/assets.h"
 #include "base/log.h"
-#include "events/recorder.h"
 #include "events/store.h"
 #include "events/task_queues.h"
 #include "services/alarms.h"
+#include "services/recorder.h"
 #include "store/seal.h"
 
 #include <errno.h>

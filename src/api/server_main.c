@@ -83,7 +83,9 @@ static int workspace_open(struct arena *a, const struct server_options *o, struc
     ws->key = seal_key_open(str_fmt(a, "%.*s/seal.key", STR_ARG(o->home)), err);
     if (!ws->key || open_databases(a, o, ws, err) < 0)
         return -1;
-    ws->events = event_store_create(ws->telemetry, ws->bus);
+    ws->events = event_store_create(ws->telemetry, ws->bus, err);
+    if (!ws->events)
+        return -1;
     ws->recorder = recorder_start(ws, err);
     if (!ws->recorder || workspace_prepare(ws, err) < 0)
         return -1;

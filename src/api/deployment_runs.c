@@ -99,7 +99,7 @@ int deployments_create_flow_run(struct call *c, struct err *err)
 {
     struct deployment d;
     struct flow_run run;
-    if (deployment_find(c, c->id, false, &d, err) < 0)
+    if (deployment_load(c, c->id, false, &d, err) < 0)
         return -1;
     int made = create_one(c, &d, c->body, &run, err);
     if (made < 0)

@@ -154,7 +154,7 @@ int deployment_schedules_read(struct call *c, struct err *err)
 {
     struct deployment d;
     ScheduleList list = {0};
-    if (deployment_find(c, c->id, false, &d, err) < 0 || schedules_of(c, d.id, &list, err) < 0)
+    if (deployment_load(c, c->id, false, &d, err) < 0 || schedules_of(c, d.id, &list, err) < 0)
         return -1;
     jw_array(&c->w);
     for (size_t i = 0; i < list.n; i++)
@@ -168,7 +168,7 @@ int deployment_schedules_create(struct call *c, struct err *err)
     struct deployment d;
     ScheduleList list = {0};
     schedules_parse(c, c->body, CREATE, &list);
-    if (call_invalid(c, err) < 0 || deployment_find(c, c->id, true, &d, err) < 0)
+    if (call_invalid(c, err) < 0 || deployment_load(c, c->id, true, &d, err) < 0)
         return -1;
     jw_array(&c->w);
     for (size_t i = 0; i < list.n; i++) {
@@ -195,7 +195,7 @@ int deployment_schedules_update(struct call *c, struct err *err)
     record_init(&deployment_schedule_resource, &s);
     record_parse(c->a, &deployment_schedule_resource, UPDATE, c->body, &s, &c->violations);
     normalise(c, &s, c->body);
-    if (call_invalid(c, err) < 0 || schedule_id(c, &id, err) < 0 || deployment_find(c, c->id, true, &d, err) < 0)
+    if (call_invalid(c, err) < 0 || schedule_id(c, &id, err) < 0 || deployment_load(c, c->id, true, &d, err) < 0)
         return -1;
     int64_t n;
     int rc = db_get_int(c->conn, err, &n, "SELECT 1 FROM deployment_schedule WHERE id = $1 AND deployment_id = $2", "uu", id, d.id);
@@ -215,7 +215,7 @@ int deployment_schedules_delete(struct call *c, struct err *err)
 {
     struct deployment d;
     Uuid id;
-    if (schedule_id(c, &id, err) < 0 || deployment_find(c, c->id, true, &d, err) < 0)
+    if (schedule_id(c, &id, err) < 0 || deployment_load(c, c->id, true, &d, err) < 0)
         return -1;
     struct scheduling on = call_scheduling(c);
     if (schedule_drop_runs(&on, d.id, id, true, err) < 0)
@@ -244,7 +244,7 @@ int deployments_schedule(struct call *c, struct err *err)
         violation_add(&c->violations, "time_delta_parsing", STR("min_time"), min_time, "must be a number of seconds");
     h.min_runs = call_int(c, "min_runs", 0, 0, 1000);
     h.max_runs = call_int(c, "max_runs", 0, 0, 1000);
-    if (call_invalid(c, err) < 0 || deployment_find(c, c->id, true, &d, err) < 0 || schedules_of(c, d.id, &list, err) < 0)
+    if (call_invalid(c, err) < 0 || deployment_load(c, c->id, true, &d, err) < 0 || schedules_of(c, d.id, &list, err) < 0)
         return -1;
     struct scheduling s = call_scheduling(c);
     for (size_t i = 0; i < list.n; i++) {
@@ -258,7 +258,7 @@ int deployments_schedule(struct call *c, struct err *err)
 static int set_paused(struct call *c, bool paused, struct err *err)
 {
     struct deployment d;
-    if (deployment_find(c, c->id, true, &d, err) < 0)
+    if (deployment_load(c, c->id, true, &d, err) < 0)
         return -1;
     d.paused = paused;
     d.updated = c->now;
@@ -285,7 +285,7 @@ static int set_active(struct call *c, bool active, struct err *err)
 {
     ScheduleList list = {0};
     struct deployment d;
-    if (deployment_find(c, c->id, true, &d, err) < 0 || schedules_of(c, d.id, &list, err) < 0)
+    if (deployment_load(c, c->id, true, &d, err) < 0 || schedules_of(c, d.id, &list, err) < 0)
         return -1;
     if (list.n > 1)
         return err_set(err, ERR_UNPROCESSABLE, "Error updating deployment: Deployment %s has multiple schedules; use its schedules' own routes.",

@@ -59,7 +59,7 @@ static int found(int rc, struct err *err)
     return rc == 0 ? call_not_found(err, "Deployment") : rc < 0 ? -1 : 0;
 }
 
-int deployment_find(struct call *c, Uuid id, bool lock, struct deployment *ret, struct err *err)
+int deployment_load(struct call *c, Uuid id, bool lock, struct deployment *ret, struct err *err)
 {
     return found(lock ? record_lock(c->conn, c->a, &deployment_resource, id, ret, err)
                       : record_by_id(c->conn, c->a, &deployment_resource, id, ret, err),
@@ -272,7 +272,7 @@ int deployments_update(struct call *c, struct err *err)
     struct deployment d, old;
     ScheduleList schedules = {0};
     parse(c, UPDATE, &d, &schedules);
-    if (call_invalid(c, err) < 0 || deployment_find(c, c->id, true, &old, err) < 0 || resolve_queue(c, &d, err) < 0)
+    if (call_invalid(c, err) < 0 || deployment_load(c, c->id, true, &old, err) < 0 || resolve_queue(c, &d, err) < 0)
         return -1;
     d.id = old.id;
     d.name = old.name;
@@ -364,7 +364,7 @@ int deployments_work_queue_check(struct call *c, struct err *err)
 {
     struct deployment d;
     struct work_queue q;
-    if (deployment_find(c, c->id, false, &d, err) < 0)
+    if (deployment_load(c, c->id, false, &d, err) < 0)
         return -1;
     jw_array(&c->w);
     int rc = uuid_is_nil(d.work_queue_id) ? 0 : record_by_id(c->conn, c->a, &work_queue_resource, d.work_queue_id, &q, err);

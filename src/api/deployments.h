@@ -5,7 +5,7 @@
 /* A deployment as DeploymentResponse; the row is one of deployment_listing. */
 int deployment_print(struct call *c, const void *rec, struct stmt *row, int extra, struct err *err);
 /* 0, or -1 with 404; `lock`: until the transaction ends. */
-NODISCARD int deployment_find(struct call *c, Uuid id, bool lock, struct deployment *ret, struct err *err);
+NODISCARD int deployment_load(struct call *c, Uuid id, bool lock, struct deployment *ret, struct err *err);
 typedef VEC(struct deployment_schedule) ScheduleList;
 NODISCARD int schedules_of(struct call *c, Uuid deployment_id, ScheduleList *ret, struct err *err);
 void schedule_print_row(struct jw *w, const struct deployment_schedule *s);

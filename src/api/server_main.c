@@ -4,10 +4,11 @@
 #include "api/server.h"
 #include "assets/assets.h"
 #include "base/log.h"
-#include "events/recorder.h"
 #include "events/store.h"
-#include "events/task_queues.h"
 #include "services/alarms.h"
+#include "services/recorder.h"
+#include "services/task_queues.h"
+#include "services/upkeep.h"
 #include "store/seal.h"
 
 #include <errno.h>
@@ -22,6 +23,9 @@
 
 /* How long a stop waits for requests that were accepted. */
 #define DRAIN_GRACE (30 * SEC)
+/* How long events and logs are kept. */
+#define EVENTS_KEPT (7 * DAY)
+#define LOGS_KEPT (30 * DAY)
 
 static Str read_file(struct arena *a, Str path, struct err *err)
 {
@@ -64,11 +68,12 @@ static int open_databases(struct arena *a, const struct server_options *o, struc
 static void workspace_close(struct workspace *ws)
 {
     alarms_stop(ws->alarms);
+    upkeep_stop(ws->upkeep);
+    task_queues_stop(ws->task_queues);
     recorder_stop(ws->recorder);
     db_close(ws->db);
     event_store_free(ws->events);
     db_close(ws->telemetry);
-    task_queues_free(ws->task_queues);
     bus_free(ws->bus);
     seal_key_free(ws->key);
 }
@@ -79,15 +84,19 @@ static int workspace_open(struct arena *a, const struct server_options *o, struc
     ws->loop = loop;
     ws->orchestration = orchestration_defaults;
     ws->bus = bus_create();
-    ws->task_queues = task_queues_create();
     ws->key = seal_key_open(str_fmt(a, "%.*s/seal.key", STR_ARG(o->home)), err);
     if (!ws->key || open_databases(a, o, ws, err) < 0)
         return -1;
-    ws->events = event_store_create(ws->telemetry, ws->bus);
+    ws->events = event_store_create(ws->telemetry, ws->bus, err);
+    if (!ws->events)
+        return -1;
     ws->recorder = recorder_start(ws, err);
     if (!ws->recorder || workspace_prepare(ws, err) < 0)
         return -1;
-    ws->alarms = alarms_start(ws, err);
+    ws->retention = (struct retention){.events = EVENTS_KEPT, .logs = LOGS_KEPT};
+    ws->task_queues = task_queues_start(ws, err);
+    ws->upkeep = ws->task_queues ? upkeep_start(ws, err) : NULL;
+    ws->alarms = ws->upkeep ? alarms_start(ws, err) : NULL;
     return ws->alarms ? 0 : -1;
 }
 

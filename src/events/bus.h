@@ -14,7 +14,6 @@ enum topic {
     TOPIC_POOL_DUE,       /* id: a work pool that has a run due now */
     TOPIC_POOL_CHANGED,   /* id: a work pool whose row changed or is gone */
     TOPIC_RUN_CANCELLING, /* id: a flow run that entered CANCELLING */
-    TOPIC_TASK_SCHEDULED, /* id: a background task run to hand out */
     TOPIC_COUNT,
 };
 #define TOPIC_BIT(t) (1u << (t))

@@ -9,6 +9,7 @@
 #define BATCH_EVENTS 2000
 #define BATCH_BYTES ((size_t)4 << 20)
 #define STALLED_BYTES ((size_t)64 << 20) /* own events kept while the database fails; past it the newest are lost */
+#define GATHER (10 * MSEC) /* between two batches that nobody waits for: a commit costs as much as twenty events */
 #define RETRY_FIRST (100 * MSEC)
 #define RETRY_LONGEST (5 * SEC)
 #define MARK_STEP SEC /* how often the mark is moved: on PostgreSQL all batches would wait for its row */
@@ -19,7 +20,7 @@ struct waiter {
     void *arg;
 };
 
-/* One write of the telemetry database. Open (more may be added) until its turn comes. */
+/* One write of the telemetry database. Open (more may be added) until its turn comes there. */
 struct batch {
     struct event_store *store;
     struct batch *next; /* among the stalled */
@@ -27,6 +28,7 @@ struct batch {
     VEC(struct event) events;
     VEC(struct waiter) waiters;
     size_t bytes;
+    bool queued; /* the database has it */
     Time received;
     bool *fresh;
     int64_t mark; /* ms of the newest own state; 0: none */
@@ -37,35 +39,23 @@ struct event_store {
     struct bus *bus;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct batch *open;  /* queued at the database, not begun */
+    struct batch *open;  /* gathers events; NULL: the next one begins another */
+    Dur gather_until;    /* monotonic: an open batch that nobody waits for is not queued before */
     struct batch *spare; /* its arena is kept */
     size_t outstanding;  /* batches that the database has */
     struct batch *stalled, **stalled_end;
     size_t stalled_bytes;
     int64_t mark_written;
     Dur pause; /* before the next try; 0: nothing has failed since the last success */
-    bool closing, has_thread;
-    pthread_t thread; /* tries stalled batches again; started by the first failure */
+    Dur retry_at;
+    bool closing;
+    pthread_t thread; /* queues what has gathered, tries again what has stalled */
     struct event_store_stats stats;
 };
 
-struct event_store *event_store_create(struct db *telemetry, struct bus *bus)
-{
-    struct event_store *s = calloc(1, sizeof *s);
-    if (!s)
-        die("out of memory");
-    s->db = telemetry;
-    s->bus = bus;
-    s->stalled_end = &s->stalled;
-    pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->changed, NULL);
-    return s;
-}
-
 static struct batch *batch_new(struct event_store *s)
 {
-    struct batch *b = s->spare;
-    s->spare = NULL;
+    struct batch *b = TAKE(s->spare);
     if (!b) {
         b = calloc(1, sizeof *b);
         if (!b)
@@ -182,52 +172,14 @@ static void batch_done(void *arg, const struct err *err)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* ---- after a failure ---- */
-
-/* Under the lock. Hands a batch to the database, or keeps it for later. */
-static void queue(struct event_store *s, struct batch *b)
-{
-    struct err err;
-    s->outstanding++;
-    if (db_write(s->db, batch_work, batch_done, b, &err) == 0)
-        return;
-    s->outstanding--;
-    stall(s, b);
-}
-
-static void *retry_thread(void *arg)
-{
-    struct event_store *s = arg;
-    pthread_mutex_lock(&s->lock);
-    while (!s->closing) {
-        if (!s->stalled) {
-            pthread_cond_wait(&s->changed, &s->lock);
-            continue;
-        }
-        s->pause = s->pause ? MIN(s->pause * 2, RETRY_LONGEST) : RETRY_FIRST;
-        Time wake = time_now() + s->pause;
-        struct timespec ts = {.tv_sec = wake / SEC, .tv_nsec = wake % SEC * 1000};
-        while (!s->closing && time_now() < wake)
-            pthread_cond_timedwait(&s->changed, &s->lock, &ts);
-        struct batch *list = s->stalled, *next;
-        s->stalled = NULL;
-        s->stalled_end = &s->stalled;
-        s->stalled_bytes = 0;
-        for (; list; list = next) {
-            next = list->next;
-            list->next = NULL;
-            queue(s, list);
-        }
-    }
-    pthread_mutex_unlock(&s->lock);
-    return NULL;
-}
+/* ---- handing over, and trying again after a failure ---- */
 
 /* Under the lock. */
 static void stall(struct event_store *s, struct batch *b)
 {
     if (s->open == b)
         s->open = NULL;
+    b->queued = false;
     if (s->closing || s->stalled_bytes + b->bytes > STALLED_BYTES) {
         s->stats.lost += b->events.n;
         batch_free(s, b);
@@ -237,9 +189,93 @@ static void stall(struct event_store *s, struct batch *b)
     *s->stalled_end = b;
     s->stalled_end = &b->next;
     s->stalled_bytes += b->bytes;
-    if (!s->has_thread)
-        s->has_thread = pthread_create(&s->thread, NULL, retry_thread, s) == 0;
+    if (!s->retry_at) {
+        s->pause = s->pause ? MIN(s->pause * 2, RETRY_LONGEST) : RETRY_FIRST;
+        s->retry_at = time_monotonic() + s->pause;
+    }
     pthread_cond_broadcast(&s->changed);
+}
+
+/* Under the lock. 0, or -1: the database takes no more. */
+static int queue(struct event_store *s, struct batch *b, struct err *err)
+{
+    b->queued = true;
+    s->outstanding++;
+    s->gather_until = time_monotonic() + GATHER;
+    if (db_write(s->db, batch_work, batch_done, b, err) == 0)
+        return 0;
+    b->queued = false;
+    s->outstanding--;
+    return -1;
+}
+
+static void queue_stalled(struct event_store *s)
+{
+    struct batch *list = s->stalled, *next;
+    s->stalled = NULL;
+    s->stalled_end = &s->stalled;
+    s->stalled_bytes = 0;
+    s->retry_at = 0;
+    for (; list; list = next) {
+        struct err busy;
+        next = list->next;
+        if (queue(s, list, &busy) < 0)
+            stall(s, list);
+    }
+}
+
+static void *clock_thread(void *arg)
+{
+    struct event_store *s = arg;
+    pthread_mutex_lock(&s->lock);
+    while (!s->closing) {
+        Dur now = time_monotonic(), wake = INT64_MAX;
+        if (s->open && !s->open->queued) {
+            struct err busy;
+            if (now < s->gather_until)
+                wake = s->gather_until;
+            else if (queue(s, s->open, &busy) < 0)
+                stall(s, s->open);
+        }
+        if (s->stalled && now >= s->retry_at)
+            queue_stalled(s);
+        if (s->stalled)
+            wake = MIN(wake, s->retry_at);
+        if (wake == INT64_MAX) {
+            pthread_cond_wait(&s->changed, &s->lock);
+        } else {
+            struct timespec ts = {.tv_sec = wake / SEC, .tv_nsec = wake % SEC * 1000};
+            pthread_cond_timedwait(&s->changed, &s->lock, &ts);
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+struct event_store *event_store_create(struct db *telemetry, struct bus *bus, struct err *err)
+{
+    struct event_store *s = calloc(1, sizeof *s);
+    if (!s)
+        die("out of memory");
+    s->db = telemetry;
+    s->bus = bus;
+    s->stalled_end = &s->stalled;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    int rc = pthread_create(&s->thread, NULL, clock_thread, s);
+    if (rc) {
+        err_set(err, ERR_IO, "cannot start a thread for events (error %d)", rc);
+        pthread_cond_destroy(&s->changed);
+        pthread_mutex_destroy(&s->lock);
+        free(s);
+        return NULL;
+    }
+    pthread_setname_np(s->thread, "events");
+    return s;
 }
 
 /* ---- adding ---- */
@@ -283,9 +319,8 @@ void event_store_add(struct event_store *s, const struct event *events, size_t n
     bool refused = false;
     pthread_mutex_lock(&s->lock);
     struct batch *b = s->open;
-    bool is_new = !b || b->events.n >= BATCH_EVENTS || b->bytes >= BATCH_BYTES;
-    if (is_new)
-        b = batch_new(s);
+    if (!b)
+        b = s->open = batch_new(s);
     size_t first = b->events.n;
     for (size_t i = 0; i < n; i++) {
         struct event e;
@@ -296,19 +331,23 @@ void event_store_add(struct event_store *s, const struct event *events, size_t n
     }
     if (done)
         vec_push(b->a, &b->waiters, ((struct waiter){first, n, done, arg}));
-    if (is_new) {
-        s->open = b;
-        s->outstanding++;
-        if (db_write(s->db, batch_work, batch_done, b, &busy) < 0) {
-            s->outstanding--;
-            s->open = NULL;
-            refused = done != NULL;
-            if (refused)
-                batch_free(s, b);
-            else
+    bool full = b->events.n >= BATCH_EVENTS || b->bytes >= BATCH_BYTES;
+    if (!b->queued) {
+        if (done || full || time_monotonic() >= s->gather_until) {
+            if (queue(s, b, &busy) < 0) {
+                refused = done != NULL;
+                if (refused) {
+                    b->waiters.n--;
+                    b->events.n = first;
+                }
                 stall(s, b);
+            }
+        } else if (!first) {
+            pthread_cond_broadcast(&s->changed);
         }
     }
+    if (full && s->open == b)
+        s->open = NULL;
     pthread_mutex_unlock(&s->lock);
     if (refused)
         done(arg, &busy);
@@ -321,15 +360,13 @@ void event_store_free(struct event_store *s)
     pthread_mutex_lock(&s->lock);
     s->closing = true;
     pthread_cond_broadcast(&s->changed);
-    if (s->has_thread) {
-        pthread_mutex_unlock(&s->lock);
-        pthread_join(s->thread, NULL);
-        pthread_mutex_lock(&s->lock);
-    }
-    for (struct batch *b = s->stalled, *next; b; b = next) { /* once more */
-        next = b->next;
-        queue(s, b);
-    }
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->thread, NULL);
+    pthread_mutex_lock(&s->lock);
+    struct err busy;
+    if (s->open && !s->open->queued && queue(s, s->open, &busy) < 0)
+        stall(s, s->open);
+    queue_stalled(s); /* once more */
     while (s->outstanding)
         pthread_cond_wait(&s->changed, &s->lock);
     if (s->spare) {
@@ -347,7 +384,7 @@ struct event_store_stats event_store_stats(const struct event_store *s_const)
     struct event_store *s = (struct event_store *)(uintptr_t)s_const; /* the lock changes, the store does not */
     pthread_mutex_lock(&s->lock);
     struct event_store_stats stats = s->stats;
-    stats.waiting = s->outstanding;
+    stats.waiting = s->outstanding + (s->open && !s->open->queued);
     for (const struct batch *b = s->stalled; b; b = b->next)
         stats.waiting++;
     pthread_mutex_unlock(&s->lock);

@@ -1,6 +1,7 @@
 /* events/store.h: the telemetry database's writing side: events gathered into few large commits, logs beside them.
  *
- * An event is stored once by its id, however often it comes; those that were new are published on the bus after their
+ * What the server itself emits is gathered for up to 10 ms where events come one after the other; what a client waits for is
+ * written at once. An event is stored once by its id, however often it comes; those that were new are published on the bus after their
  * commit. What the server itself emits (no `done`) is kept and tried again while the database fails; what a client waits
  * for is answered with the error, and the client sends it again. */
 #pragma once
@@ -9,7 +10,7 @@
 
 struct event_store;
 
-struct event_store *event_store_create(struct db *telemetry, struct bus *bus);
+NODISCARD struct event_store *event_store_create(struct db *telemetry, struct bus *bus, struct err *err);
 /* Before the database is closed: hands over what waits for another try. NULL is accepted. */
 void event_store_free(struct event_store *s);
 /* Texts are copied. `done` (may be NULL) is called once all of them are on disk, or with the error: on a thread of the

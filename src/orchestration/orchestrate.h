@@ -54,6 +54,9 @@ NODISCARD int orchestrate_flow_run(struct orchestration *o, struct flow_run *run
                                    struct verdict_result *ret, struct err *err);
 NODISCARD int orchestrate_task_run(struct orchestration *o, struct task_run *run, const struct state *proposed,
                                    struct verdict_result *ret, struct err *err);
+/* Tells anew of a state that a flow run has entered: its event into the outbox, as it was told then (names as they are now).
+ * 1; 0 where run or state are gone; -1. */
+NODISCARD int orchestrate_tell_again(struct orchestration *o, Uuid run_id, Uuid state_id, struct err *err);
 /* The API's OrchestrationResult. */
 void verdict_print(struct jw *w, const struct verdict_result *r);
 const char *verdict_name(enum verdict v); /* "ACCEPT" … */

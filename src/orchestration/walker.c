@@ -407,6 +407,45 @@ int orchestrate_task_run(struct orchestration *given, struct task_run *run, cons
     return 0;
 }
 
+/* The run as it was before it entered `s`; 1, 0 where there is no such run, -1. */
+static int run_before(struct orchestration *o, Uuid run_id, const struct state *s, struct flow_run *run, struct err *err)
+{
+    int rc = record_by_id(o->conn, o->a, &flow_run_resource, run_id, run, err);
+    if (rc <= 0)
+        return rc;
+    AUTO(stmt_finish) struct stmt *q =
+        db_query(o->conn, err, "SELECT id, type, name, timestamp FROM flow_run_state WHERE run_id = $1 AND timestamp < $2 "
+                               "ORDER BY timestamp DESC LIMIT 1", "ut", run_id, s->timestamp);
+    rc = q ? stmt_step(q, err) : -1;
+    if (rc < 0)
+        return -1;
+    run->state_id = rc ? stmt_uuid(q, 0) : UUID_NIL;
+    run->state_type = rc ? str_dup(o->a, stmt_str(q, 1)) : STR_NONE;
+    run->state_name = rc ? str_dup(o->a, stmt_str(q, 2)) : STR_NONE;
+    run->state_timestamp = rc ? stmt_int(q, 3) : TIME_NONE;
+    return 1;
+}
+
+int orchestrate_tell_again(struct orchestration *o, Uuid run_id, Uuid state_id, struct err *err)
+{
+    struct flow_run run;
+    struct transition t = {.o = o, .kind = FLOW_RUN, .flow_run = &run};
+#define X(type, name) t.run.name = &run.name;
+    RUN_COLUMNS(X)
+#undef X
+    int rc = state_find(o->conn, o->a, FLOW_RUN, run_id, state_id, &t.proposed, err);
+    if (rc == 1)
+        rc = run_before(o, run_id, &t.proposed, &run, err);
+    if (rc <= 0)
+        return rc;
+    if (read_current(&t, err) < 0)
+        return -1;
+    t.to = state_type_of(t.proposed.type);
+    state_details_get(o->a, &t.proposed, &t.details);
+    event_flow_run(&t);
+    return 1;
+}
+
 const char *verdict_name(enum verdict v)
 {
     static const char *const names[] = {

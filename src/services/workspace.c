@@ -3,6 +3,12 @@
 #include "events/store.h"
 #include "services/alarms.h"
 #include "services/catalogue.h"
+#include "services/recorder.h"
+#include "services/task_queues.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
 
 static void publish_ids(struct workspace *ws, enum topic topic, const Uuid *ids, size_t n)
 {
@@ -51,7 +57,8 @@ void workspace_tell(struct workspace *ws, const struct outbox *o)
     publish_ids(ws, TOPIC_POOL_DUE, o->pools_due.v, o->pools_due.n);
     publish_ids(ws, TOPIC_RUN_CANCELLING, o->runs_cancelling.v, o->runs_cancelling.n);
     publish_ids(ws, TOPIC_POOL_CHANGED, o->pools_changed.v, o->pools_changed.n);
-    publish_ids(ws, TOPIC_TASK_SCHEDULED, o->tasks_scheduled.v, o->tasks_scheduled.n);
+    if (o->tasks_scheduled.n && ws->task_queues)
+        task_queues_add(ws->task_queues, o->tasks_scheduled.v, o->tasks_scheduled.n);
     if (o->runs_deleted.n)
         forget_logs(ws, o);
     for (int i = 0; i < ALARM_COUNT; i++)
@@ -61,6 +68,38 @@ void workspace_tell(struct workspace *ws, const struct outbox *o)
 void workspace_store_events(struct workspace *ws, const struct event *events, size_t n, db_done *done, void *arg)
 {
     event_store_add(ws->events, events, n, done, arg);
+}
+
+/* The store and the recorder work side by side; the later one answers. */
+struct taken {
+    atomic_int left;
+    atomic_bool failed;
+    struct err err; /* whose of the two, where both fail, is all the same: written by the first to fail */
+    db_done *done;
+    void *arg;
+};
+
+static void part_done(void *arg, const struct err *err)
+{
+    struct taken *t = arg;
+    if (err && !atomic_exchange(&t->failed, true))
+        t->err = *err;
+    if (atomic_fetch_sub(&t->left, 1) > 1)
+        return;
+    t->done(t->arg, t->failed ? &t->err : NULL);
+    free(t);
+}
+
+void workspace_take_events(struct workspace *ws, const struct event *events, size_t n, db_done *done, void *arg)
+{
+    struct taken *t = calloc(1, sizeof *t);
+    if (!t)
+        die("out of memory");
+    t->left = 2;
+    t->done = done;
+    t->arg = arg;
+    event_store_add(ws->events, events, n, part_done, t);
+    recorder_add(ws->recorder, events, n, part_done, t);
 }
 
 static int prepare(struct conn *c, void *arg, struct err *err)

@@ -4,6 +4,7 @@
 #pragma once
 #include "db/db.h"
 #include "events/bus.h"
+#include "events/retention.h"
 #include "orchestration/orchestrate.h"
 #include "store/outbox.h"
 
@@ -12,6 +13,7 @@ struct event_store;
 struct recorder;
 struct seal_key;
 struct task_queues;
+struct upkeep;
 
 struct workspace {
     Str name;
@@ -23,16 +25,21 @@ struct workspace {
     struct alarms *alarms;
     struct recorder *recorder; /* task runs that arrive as events */
     struct task_queues *task_queues; /* background tasks to hand out */
+    struct upkeep *upkeep;     /* events that a crash cut off; retention */
+    struct retention retention;
     const struct seal_key *key; /* secrets; lies outside the database */
     struct orchestration_settings orchestration;
 };
 
-/* What must be there before the first request: built-in block types, states whose events a crash kept from being stored. */
+/* What must be there before the first request: built-in block types. */
 NODISCARD int workspace_prepare(struct workspace *ws, struct err *err);
 
 /* After a commit: stores and publishes the outbox' events, publishes what else it tells, lowers alarms. Any thread; never
  * waits. The outbox' texts may be freed afterwards. */
 void workspace_tell(struct workspace *ws, const struct outbox *o);
 
-/* Stores events (telemetry writer) and publishes them. `done` (may be NULL) is called once they are on disk, or with the error. */
+/* Takes events that a client sent: stores and publishes them, and records the task runs that they tell of. `done` is called once
+ * both are on disk, or with the error; on any thread, also inside this call. */
+void workspace_take_events(struct workspace *ws, const struct event *events, size_t n, db_done *done, void *arg);
+/* Stores and publishes them alone; see event_store_add. */
 void workspace_store_events(struct workspace *ws, const struct event *events, size_t n, db_done *done, void *arg);

@@ -612,7 +612,7 @@ static void test_store(void **state)
         struct loop *loop = loop_start("test", &err);
         struct bus *b = bus_create();
         struct db *db = open_telemetry(a, postgres);
-        struct event_store *s = event_store_create(db, b);
+        struct event_store *s = event_store_create(db, b, &err);
         static struct listener heard;
         heard = (struct listener){0};
         listen_to(b, loop, &heard, TOPIC_BIT(TOPIC_EVENT));
@@ -654,9 +654,10 @@ static void test_store_failures(void **state)
 {
     UNUSED(state);
     AUTO(arena_freep) struct arena *a = arena_create();
+    struct err err;
     struct bus *b = bus_create();
     struct db *db = open_telemetry(a, false);
-    struct event_store *s = event_store_create(db, b);
+    struct event_store *s = event_store_create(db, b, &err);
     int64_t stored = 0;
     bool struck = true;
     for (int n = 1; struck; n++) {

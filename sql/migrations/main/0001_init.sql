@@ -281,6 +281,8 @@ CREATE TABLE task_run (
     UNIQUE (flow_run_id, task_key, dynamic_key)
 );
 CREATE UNIQUE INDEX task_run_without_flow ON task_run (task_key, dynamic_key) WHERE flow_run_id IS NULL;
+-- Background tasks that wait for a task worker.
+CREATE INDEX task_run_scheduled ON task_run (id) WHERE state_type = 'SCHEDULED';
 
 CREATE TABLE task_run_state (
     run_id uuid NOT NULL REFERENCES task_run (id) ON DELETE CASCADE,

@@ -62,7 +62,8 @@ NODISCARD int db_read(struct db *db, db_work *work, db_done *done, void *arg, st
 NODISCARD int db_write_wait(struct db *db, db_work *work, void *arg, struct err *err);
 NODISCARD int db_read_wait(struct db *db, db_work *work, void *arg, struct err *err);
 /* Runs a read here and now on the calling thread's own read connection (made at its first use, closed with
- * the database). On PostgreSQL, where it may wait for the network, it goes through the pool: use db_read there. */
+ * the database). On PostgreSQL, where it may wait for the network, it goes through the pool: use db_read there.
+ * Inside a job of the same database it is part of that job. */
 NODISCARD int db_read_here(struct db *db, db_work *work, void *arg, struct err *err);
 
 /* Figures for /api/metrics: all since opening. */
@@ -82,7 +83,10 @@ enum db_kind conn_kind(const struct conn *c);
  *   i int64_t (INT_NONE: NULL)   t Time (TIME_NONE: NULL)   d double (NaN: NULL)   o int (0 or 1; -1: NULL)
  *   s Str (p NULL: NULL)         z const char *             u Uuid (nil: NULL)     b Str as bytes
  * For one text the letters must always be the same. Prepared once per connection and text.
- * db_exec: number of rows changed, or -1. db_query: rows to step through; NULL on error. */
+ * db_exec: number of rows changed, or -1. db_query: rows to step through; NULL on error. What it changes
+ * (RETURNING) is changed by then, however far one steps.
+ * After a statement failed, nothing of the job runs until db_rollback_to undoes it, and a job that goes on
+ * to return 0 is undone with that error: so it is in PostgreSQL, and so we keep it in SQLite. */
 NODISCARD int64_t db_exec(struct conn *c, struct err *err, const char *sql, const char *types, ...);
 NODISCARD struct stmt *db_query(struct conn *c, struct err *err, const char *sql, const char *types, ...);
 
@@ -124,7 +128,8 @@ NODISCARD int db_release(struct conn *c, struct err *err);
 NODISCARD int db_rollback_to(struct conn *c, struct err *err); /* undoes and releases */
 
 /* Errors from SQL: a broken UNIQUE, FOREIGN KEY or CHECK is ERR_CONFLICT (text names the constraint or
- * column), a full or failing disk or a lost server ERR_DB, anything else ERR_INTERNAL. */
+ * column), a full or failing disk or a lost server ERR_DB, a text with a NUL on PostgreSQL
+ * ERR_UNPROCESSABLE, anything else ERR_INTERNAL. */
 
 /* ---- for tests ---- */
 

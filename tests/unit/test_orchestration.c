@@ -1,6 +1,5 @@
+/* The rules for flow runs: which transition is let through, and what becomes of the others. */
 #include "tests/unit/runs.h"
-
-#include <math.h>
 
 /* ---- every pair ---- */
 

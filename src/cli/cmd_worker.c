@@ -83,8 +83,14 @@ static int start(struct cli *x, struct err *err)
         .ready = on_ready,
         .user = s,
     };
+    s->o.managed = args_flag(&x->args, "managed", false);
     s->o.api.repeat_posts = true;
     s->o.api.connect_retries = -1;
+    if (s->o.managed) {
+        s->o.name = str_fmt(x->a, "managed %s", uuid_text(uuid_v4()).s);
+        s->o.ready = NULL;
+        return worker_main(&s->o, err);
+    }
     if (!s->o.pool.p && !cli_interactive(x))
         return err_set(err, ERR_INVALID, "nobody can be asked here which pool to serve: give it with `--pool`");
     if (!s->o.pool.p && !(s->o.pool = cli_ask_text(x, "Work pool name", err)).p)
@@ -116,6 +122,7 @@ static const struct command commands[] = {
                         {"limit", "l", VALUE_INT, 0, "Most runs at once", .setting = "worker.limit"},
                         {"base-job-template", NULL, VALUE_PATH, 0, "JSON file with the template of a pool that is made"},
                         {"create-pool-if-not-found", NULL, VALUE_FLAG, 0, "Make the pool where there is none (the usual)"},
+                        {"managed", NULL, VALUE_FLAG, OPTION_HIDDEN, "Serve every managed pool: how the server starts it"},
                         {"install-policy", NULL, VALUE_TEXT, OPTION_HIDDEN, "Not used: nothing needs to be installed"},
                         {"with-healthcheck", NULL, VALUE_FLAG, OPTION_HIDDEN, "Not used"})},
     {0},

@@ -1,6 +1,7 @@
 /* Keywords that apply further schemas, to the same value or to its parts. */
 #include "schema/apply.h"
 
+#include "schema/decimal.h"
 #include "schema/format.h"
 
 static bool truth(const struct json *v)
@@ -437,7 +438,13 @@ enum fit kw_items(struct run *r, const struct frame *f, const struct json *arg)
 static bool contains_bound(const struct json *arg, int64_t absent, int64_t *ret)
 {
     *ret = absent;
-    return !arg || (json_int(arg, ret) && *ret >= 0);
+    if (!arg)
+        return true;
+    if (arg->kind != JSON_NUMBER || !decimal_is_integer(arg->raw) || decimal_cmp(arg->raw, STR("0")) < 0)
+        return false;
+    if (!json_int(arg, ret)) /* more than any array has */
+        *ret = INT64_MAX;
+    return true;
 }
 
 enum fit kw_contains(struct run *r, const struct frame *f, const struct json *arg)
@@ -469,13 +476,15 @@ enum fit kw_contains(struct run *r, const struct frame *f, const struct json *ar
     AUTO(buf_free) struct buf b = MESSAGE;
     if (f->faults) {
         say_value(&b, f->value);
-        if (n > most)
-            buf_fmt(&b, " has more than %lld items that match the given schema", (long long)most);
-        else if (least == 1)
+        if (n > most) {
+            buf_z(&b, " has more items that match the given schema than ");
+            say_value(&b, f->kw[KW_MAX_CONTAINS]);
+        } else if (least == 1) {
             buf_z(&b, " has no item that matches the given schema");
-        else
-            buf_fmt(&b, " has %lld items that match the given schema, of %lld at least", (long long)n,
-                    (long long)least);
+        } else {
+            buf_fmt(&b, " has %lld items that match the given schema, of at least ", (long long)n);
+            say_value(&b, f->kw[KW_MIN_CONTAINS]);
+        }
     }
     return unfit(r, f, KW_CONTAINS, STR_NONE, NULL, &b);
 }

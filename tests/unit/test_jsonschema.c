@@ -184,6 +184,11 @@ static const struct text_case text_cases[] = {
     {"{'properties':{'a':{'type':'integer'}}}", "{'a':'x','a':1}", NULL},
     {"{'maxProperties':1}", "{'a':'x','a':1}", NULL},
     {"{'type':'string','type':'object'}", "{}", NULL},
+    {"{'contains':{'type':'null'}}", "[1]", ROOT("[1] has no item that matches the given schema")},
+    {"{'contains':true,'minContains':1e30}", "[1]",
+     ROOT("[1] has 1 items that match the given schema, of at least 1e+30")},
+    {"{'contains':true,'maxContains':1.0}", "[1,2]",
+     ROOT("[1, 2] has more items that match the given schema than 1.0")},
     /* Formats are told only where asked. */
     {"{'properties':{'a':{'format':'uuid'}}}", "{'a':'x'}", NULL},
     {"{'properties':{'a':{'format':'uuid'}}}", "{'a':'x'}", FIELD("a", "'x' is not in the format 'uuid'"),

@@ -205,7 +205,9 @@ static int launch_post(struct cli *x, const struct launch *l, const struct json 
         return err_set(err, ERR_TOO_LARGE, "the parameters are over %zu MB", LIMIT_BODY >> 20);
     Str id = field(l->deployment, "id");
     if (api_post(x, str_fmt(x->a, "/deployments/%.*s/create_flow_run", STR_ARG(id)), buf_view(&b), ret, err) < 0)
-        return err->code == ERR_IO || err->code == ERR_AUTH ? -1 : err_wrap(err, "Error creating flow run");
+        return err->code == ERR_IO || err->code == ERR_AUTH || str_starts(str_of(err->text), STR("Error creating flow run"))
+                   ? -1
+                   : err_wrap(err, "Error creating flow run");
     return 0;
 }
 

@@ -77,9 +77,14 @@ void table_cellf(struct table *t, const char *fmt, ...)
     va_end(ap);
 }
 
-static size_t content_width(const struct table *t, const struct cell *c)
+static size_t content_width(const struct column *column, const struct cell *c)
 {
     size_t widest = 0;
+    if (!column->wrap) { /* line ends are shown as spaces */
+        for (size_t i = 0; i < c->text.n; i++)
+            widest += c->text.p[i] == '\n';
+        return widest + text_width(c->text) + text_width(c->tail);
+    }
     for (Str rest = c->text, line; str_cut(&rest, '\n', &line);)
         widest = MAX(widest, text_width(line));
     return widest + text_width(c->tail);
@@ -128,7 +133,7 @@ static void fit(struct layout *l, size_t width)
     for (size_t i = 0; i < t->n; i++)
         l->widths[i] = text_width(str_of(t->columns[i].title));
     for (size_t i = 0; i < t->cells.n; i++)
-        l->widths[i % t->n] = MAX(l->widths[i % t->n], content_width(t, &t->cells.v[i]));
+        l->widths[i % t->n] = MAX(l->widths[i % t->n], content_width(&t->columns[i % t->n], &t->cells.v[i]));
     for (size_t i = 0; i < t->n; i++)
         if (t->columns[i].most)
             l->widths[i] = MIN(l->widths[i], t->columns[i].most);

@@ -1,10 +1,9 @@
 #include "http/client.h"
 
 #include "base/limits.h"
+#include "http/curl_lazy.h"
 
-#include <curl/curl.h>
 #include <errno.h>
-#include <pthread.h>
 #include <time.h>
 
 #define API_VERSION "0.8.4"
@@ -41,12 +40,6 @@ struct transfer {
 static void transfer_clear(struct transfer *t)
 {
     buf_free(&t->body);
-}
-
-static void global_init(void)
-{
-    if (curl_global_init(CURL_GLOBAL_DEFAULT))
-        die("libcurl cannot be started");
 }
 
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -167,9 +160,7 @@ static size_t on_header(char *p, size_t size, size_t n, void *user)
 
 struct client *client_create(const struct client_options *o)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, global_init);
-
+    curl_lazy_load();
     struct arena *a = arena_create();
     struct client *c = arena_new(a, struct client);
     c->arena = a;

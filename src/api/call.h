@@ -17,6 +17,8 @@ enum call_kind {
     WRITE,  /* the records' writer */
     LOGS_READ,  /* as HEAVY, on the telemetry database */
     LOGS_WRITE, /* the telemetry database's writer */
+    LATER,  /* on the HTTP thread, without a connection: the handler keeps the call and ends it with call_finish, once, from
+             * any thread; -1 answers at once instead */
     SOCKET, /* a WebSocket: the handler upgrades (exchange_upgrade) or refuses; c->conn is NULL */
 };
 
@@ -69,6 +71,9 @@ Str call_str(struct call *c, const char *key); /* STR_NONE where absent */
 NODISCARD int call_page(struct call *c, int64_t *ret_limit, int64_t *ret_offset, struct err *err);
 /* {"results", "count", "limit", "pages", "page"} routes. */
 NODISCARD int call_page_number(struct call *c, int64_t *ret_limit, int64_t *ret_page, struct err *err);
+
+/* Ends a call of kind LATER: with its answer (err NULL), which is its status and what is in c->out, or with an error. */
+void call_finish(struct call *c, const struct err *err);
 
 /* Answers. */
 int call_null(struct call *c);                /* body `null` */

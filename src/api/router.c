@@ -299,6 +299,11 @@ static void call_done(void *arg, const struct err *err)
     }
 }
 
+void call_finish(struct call *c, const struct err *err)
+{
+    call_done(c, err);
+}
+
 static int call_work(struct conn *conn, void *arg, struct err *err)
 {
     struct call *c = arg;
@@ -325,6 +330,12 @@ static void dispatch(struct call *c)
     switch (c->route->kind) {
     case INLINE:
         run_now(c);
+        return;
+    case LATER:
+        call_reset(c);
+        c->now = time_now();
+        if (c->route->handler(c, &err) < 0)
+            call_done(c, &err);
         return;
     case SOCKET:
         call_reset(c);

@@ -2,7 +2,7 @@
 
 #include "base/limits.h"
 #include "events/event.h"
-#include "events/log_filter.h"
+#include "events/log.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,6 +24,7 @@ struct subscription {
     struct shared *queue[LIMIT_SUBSCRIBER_QUEUE];
     size_t first, n;
     bool posted; /* a drain is on its way to the loop */
+    bool gap;    /* messages were dropped behind those in the queue */
     bool gone;   /* unsubscribed; freed by whoever comes last: unsubscriber or drain */
 };
 
@@ -97,14 +98,19 @@ void bus_unsubscribe(struct subscription *s)
         free(s);
 }
 
-static struct shared *take(struct subscription *s)
+static struct shared *take(struct subscription *s, bool *ret_gap)
 {
     struct shared *m = NULL;
+    *ret_gap = false;
     pthread_mutex_lock(&s->bus->lock);
     if (s->n) {
         m = s->queue[s->first];
         s->first = (s->first + 1) % LIMIT_SUBSCRIBER_QUEUE;
         s->n--;
+        if (!s->n && s->gap) {
+            *ret_gap = true;
+            s->gap = false;
+        }
     } else {
         s->posted = false;
     }
@@ -116,8 +122,12 @@ static void drain(void *arg)
 {
     struct subscription *s = arg;
     /* `gone` changes on this thread alone, inside `deliver`; the bus may be gone with it. */
-    for (struct shared *m; !s->gone && (m = take(s)); release(m))
+    bool gap;
+    for (struct shared *m; !s->gone && (m = take(s, &gap)); release(m)) {
         s->s.deliver(s->s.user, &m->m);
+        if (gap && !s->gone && s->s.lost)
+            s->s.lost(s->s.user);
+    }
     if (s->gone)
         free(s);
 }
@@ -129,7 +139,7 @@ static struct shared *copy(const struct message *m)
     if (!text.p && (m->event || m->log)) {
         struct jw w = jw_on(&b);
         if (m->event)
-            event_print(&w, m->event, m->when);
+            event_print(&w, m->event, m->received);
         else
             log_print(&w, m->log);
         text = buf_view(&b);
@@ -154,12 +164,15 @@ void bus_publish(struct bus *b, const struct message *m)
     struct shared *shared = NULL;
     pthread_mutex_lock(&b->lock);
     for (struct subscription *s = b->list; s; s = s->next) {
-        if (!(s->s.topics & TOPIC_BIT(m->topic)) || (s->s.wants && !s->s.wants(s->s.user, m)))
+        if (!(s->s.topics & TOPIC_BIT(m->topic)))
             continue;
-        if (s->n == LIMIT_SUBSCRIBER_QUEUE) {
+        if (s->gap || s->n == LIMIT_SUBSCRIBER_QUEUE) { /* not asked whether it wants it: it may count on getting it */
+            s->gap = true;
             b->dropped++;
             continue;
         }
+        if (s->s.wants && !s->s.wants(s->s.user, m))
+            continue;
         if (!shared)
             shared = copy(m);
         atomic_fetch_add_explicit(&shared->refs, 1, memory_order_relaxed);

@@ -1,8 +1,8 @@
 /* events/bus.h: what committed writes tell, to those who listen, in this process.
  *
  * Publishing never waits: a message that somebody wants is copied once, counted by references, and posted to each
- * subscriber's loop. A subscriber that is behind by LIMIT_SUBSCRIBER_QUEUE messages loses further ones (counted), never the
- * publisher. What a subscriber does not want (`wants`) takes no place in its queue. */
+ * subscriber's loop. A subscriber that is behind by LIMIT_SUBSCRIBER_QUEUE messages loses further ones (counted, and it is
+ * told), and holds nobody up. What a subscriber does not want (`wants`) takes no place in its queue. */
 #pragma once
 #include "loop/loop.h"
 #include "model/all.h"
@@ -22,7 +22,8 @@ struct message {
     enum topic topic;
     Uuid id;
     Str text;  /* JSON; STR_NONE for topics that only carry an id. Made from `event` or `log` if somebody wants it */
-    Time when; /* EVENT: received; LOG: timestamp */
+    Time when; /* EVENT: occurred; LOG: timestamp */
+    Time received; /* EVENT */
     /* Only while publishing, for `wants`; NULL when delivered. */
     const struct event *event;
     const struct log *log;
@@ -38,6 +39,7 @@ struct subscriber {
     unsigned topics; /* TOPIC_BIT(…) | … */
     bool (*wants)(void *user, const struct message *m);
     void (*deliver)(void *user, const struct message *m);
+    void (*lost)(void *user); /* may be NULL; on the loop, after what was before a gap is delivered */
     void *user;
 };
 

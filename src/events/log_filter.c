@@ -177,20 +177,3 @@ bool log_filter_match(const struct log_filter *f, const struct log *l)
     }
     return f->any && asked ? hold > 0 : hold == asked;
 }
-
-void log_print(struct jw *w, const struct log *l)
-{
-    struct log full = *l;
-    full.created = full.updated = log_created(l);
-    jw_object(w);
-    record_print(w, &log_resource, &full, NULL);
-    jw_end(w);
-}
-
-Time log_created(const struct log *l)
-{
-    int64_t ms = 0;
-    for (int i = 0; i < 6; i++)
-        ms = ms << 8 | l->id.b[i];
-    return ms * MSEC;
-}

@@ -9,7 +9,3 @@ struct log_filter;
 /* `object` may be NULL or null: every log. Never NULL; what is wrong goes to `v`. Values are copied into `a`. */
 struct log_filter *log_filter_parse(struct arena *a, const struct json *object, struct violations *v);
 bool log_filter_match(const struct log_filter *f, const struct log *l);
-/* When it arrived: its id says. */
-Time log_created(const struct log *l);
-/* The API's Log, with `created` and `updated`. */
-void log_print(struct jw *w, const struct log *l);

@@ -114,7 +114,7 @@ static void publish(struct batch *b)
     struct bus *bus = b->store->bus;
     for (size_t i = 0; i < b->events.n && bus_has(bus, TOPIC_EVENT); i++) {
         const struct event *e = &b->events.v[i];
-        struct message m = {.topic = TOPIC_EVENT, .id = e->id, .when = b->received, .event = e};
+        struct message m = {.topic = TOPIC_EVENT, .id = e->id, .when = e->occurred, .received = b->received, .event = e};
         if (b->fresh[i])
             bus_publish(bus, &m);
     }

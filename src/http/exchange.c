@@ -61,6 +61,11 @@ static Str form_decode(struct arena *a, Str s)
 
 Str exchange_query(const struct exchange *x, const char *name)
 {
+    return exchange_query_nth(x, name, 0);
+}
+
+Str exchange_query_nth(const struct exchange *x, const char *name, size_t nth)
+{
     Str wanted = str_of(name);
     for (Str rest = x->query, pair; str_cut(&rest, '&', &pair);) {
         Str key = STR_NONE;
@@ -69,7 +74,7 @@ Str exchange_query(const struct exchange *x, const char *name)
             continue;
         if (key.n != wanted.n && str_find(key, STR("%")) < 0)
             continue;
-        if (str_eq(form_decode(x->arena, key), wanted))
+        if (str_eq(form_decode(x->arena, key), wanted) && nth-- == 0)
             return value.p ? form_decode(x->arena, value) : STR("");
     }
     return STR_NONE;

@@ -46,6 +46,8 @@ Str exchange_body(const struct exchange *x); /* "" where none */
 Str exchange_header(const struct exchange *x, const char *name); /* STR_NONE where absent */
 /* The decoded value of the first such key; STR_NONE where absent. */
 Str exchange_query(const struct exchange *x, const char *name);
+/* Of several of one key the nth, from 0. */
+Str exchange_query_nth(const struct exchange *x, const char *name, size_t nth);
 Str exchange_peer(struct exchange *x); /* numeric address of the other end */
 /* Free use by the handler's owner (a pointer kept with the exchange). */
 void exchange_set_data(struct exchange *x, void *data);

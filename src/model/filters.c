@@ -1,5 +1,6 @@
 /* The filter leaves, joins and sort orders of every resource that can be listed. */
 #include "model/filter.h"
+#include "model/text_query.h"
 
 #define ANY "any_"
 #define ANY_NOT "any_ not_any_"
@@ -259,12 +260,22 @@ static const struct leaf block_document_leaves[] = {
 };
 static const struct filter_def block_documents = {"block_documents", NULL, "block_document", LEAVES(block_document_leaves)};
 
+static void log_text(struct sql *q, const struct json *v, struct violations *out)
+{
+    static const char *const columns[] = {"log.message", "log.name", NULL};
+    for (size_t i = 0; i < v->object.n; i++)
+        if (!str_eqz(v->object.members[i].key, "query"))
+            violation_add(out, "extra_forbidden", v->object.members[i].key, &v->object.members[i].value, "is not a known key here");
+    struct text_query t = text_query_parse(q->a, STR("query"), json_getz(v, "query"), out);
+    text_query_where(q, &t, columns);
+}
+
 static const struct leaf log_leaves[] = {
     {"level",       LEAF_INT,  "log.level",       "ge_ le_"},
     {"timestamp",   LEAF_TIME, "log.timestamp",   RANGE},
     {"flow_run_id", LEAF_UUID, "log.flow_run_id", ANY},
     {"task_run_id", LEAF_UUID, "log.task_run_id", ANY_NULL},
-    {"text",        LEAF_TEXT, "log.message",     "query"},
+    {"text",        LEAF_FN, .fn = log_text},
 };
 static const struct filter_def logs = {"logs", NULL, "log", LEAVES(log_leaves)};
 

@@ -5,6 +5,7 @@
 #include "events/bus.h"
 #include "events/event.h"
 #include "events/filter.h"
+#include "events/log.h"
 #include "events/log_filter.h"
 #include "events/store.h"
 
@@ -431,6 +432,7 @@ struct listener {
     bool only_even;
     struct subscription *sub;
     int leave_after;
+    int lost, lost_after;
 };
 
 static bool wants(void *user, const struct message *m)
@@ -447,6 +449,13 @@ static void deliver(void *user, const struct message *m)
     l->got[l->n++] = m->when;
     if (l->leave_after && l->n == l->leave_after)
         bus_unsubscribe(TAKE(l->sub));
+}
+
+static void lost(void *user)
+{
+    struct listener *l = user;
+    l->lost++;
+    l->lost_after = l->n;
 }
 
 static void flag(void *arg)
@@ -475,7 +484,7 @@ static void leave(void *arg)
 static void listen_to(struct bus *b, struct loop *loop, struct listener *l, unsigned topics)
 {
     sem_init(&l->gate, 0, 0);
-    struct subscriber s = {topics, wants, deliver, l};
+    struct subscriber s = {topics, wants, deliver, lost, l};
     l->sub = bus_subscribe(b, loop, &s);
 }
 
@@ -550,6 +559,14 @@ static void test_bus_behind(void **state)
     assert_int_equal(bus_dropped(b), sent - slow.n);
     for (int i = 0; i < slow.n; i++)
         assert_int_equal(slow.got[i], i);
+    assert_int_equal(slow.lost, 1);
+    assert_int_equal(slow.lost_after, slow.n);
+    assert_int_equal(quick.lost + picky.lost, 0);
+    struct message after = {.topic = TOPIC_EVENT, .when = -1, .text = STR("{}")};
+    int before = slow.n;
+    bus_publish(b, &after);
+    settle(slow_loop);
+    assert_int_equal(slow.n, before + 1);
     loop_post(slow_loop, leave, &slow);
     loop_post(slow_loop, leave, &picky);
     loop_post(loop, leave, &quick);

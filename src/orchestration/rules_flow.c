@@ -363,6 +363,7 @@ static int await_retry_of_tasks(struct transition *t, Time at, struct err *err)
     }
     o.policy = POLICY_MINIMAL;
     o.force = true;
+    o.insert = NULL;
     for (size_t i = 0; i < ids.n; i++) {
         struct task_run run;
         int rc = record_lock(o.conn, o.a, &task_run_resource, ids.v[i], &run, err);

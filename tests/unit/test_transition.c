@@ -125,6 +125,36 @@ static int statements(struct world *w, struct err *err)
     return 0;
 }
 
+/* A run that is inserted with its first state, unless it is there. */
+static int inserting(struct world *w, struct err *err)
+{
+    struct setup s;
+    Uuid id, again;
+    struct flow_run r, stored;
+    struct verdict_result got;
+    TRY(start(w, &s, err));
+    TRY(insert_run(&s, (struct run_options){.state = NULL}, &id, err));
+    TRY(get(&s, id, &r, err));
+    struct state state = state_new(STATE_SCHEDULED, STR_NONE, STR_NONE, w->now);
+    struct orchestration o = asking(&s, POLICY_MINIMAL, true);
+    o.insert = "ON CONFLICT (flow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING";
+    for (int i = 0; i < 2; i++) {
+        outbox_init(&w->out, w->a);
+        r.id = again = uuid_v7();
+        r.idempotency_key = STR("once");
+        db_test_fail_at(conn_db(w->c), MANY_STATEMENTS);
+        TRY(orchestrate_flow_run(&o, &r, &state, &got, err));
+        EXPECT_INT(MANY_STATEMENTS - db_test_fail_at(conn_db(w->c), 0), i ? 2 : 3); /* the flow, the run, the state */
+        EXPECT(got.exists == (i == 1) && got.wrote == (i == 0));
+        EXPECT_INT((int64_t)w->out.events.n, i ? 0 : 1);
+        EXPECT_INT(record_by_id(w->c, w->a, &flow_run_resource, again, &stored, err), i ? 0 : 1);
+        if (i == 0)
+            EXPECT(record_diff(&flow_run_resource, &stored, &r) == 0);
+        r.state_id = UUID_NIL;
+    }
+    return 0;
+}
+
 /* Every statement of a transition fails in turn: the error comes up, and the savepoint leaves nothing of it. */
 static int each_failure(struct world *w, struct err *err)
 {
@@ -523,6 +553,7 @@ static const struct db_case cases[] = {
     {"the row of a run", row_of_a_run},
     {"instants of states", instants},
     {"statements of a transition", statements},
+    {"runs made with their state", inserting},
     {"each failure", each_failure},
     {"subflows", subflow},
     {"retries of tasks for old clients", retry_of_tasks},

@@ -15,7 +15,7 @@
 
 #define SANDBOX_HOME "/home/run"
 
-#define SANDBOX_LISTENERS 2
+#define SANDBOX_LISTENERS 3
 
 enum sandbox_network { SANDBOX_OPEN, SANDBOX_CLOSED };
 

@@ -169,6 +169,8 @@ static void stop(struct supervisor *s, enum stop_reason reason)
     static const char *const why[] = {
         [STOP_CANCEL] = "cancelled", [STOP_TIME_LIMIT] = "over its time limit", [STOP_ASKED] = "asked to stop"};
     supervisor_note(s, UPLINK_INFO, "The run is %s: its process gets %g seconds to end.", why[reason], (double)s->spec.limits.grace / SEC);
+    if (reason != STOP_ASKED)
+        control_cancel(&s->control); /* or it would report a crash */
     child_signal(&s->child, SIGTERM);
 }
 
@@ -222,10 +224,11 @@ void supervisor_watch(struct supervisor *s)
         if (s->exited && (!open || now >= drain_until))
             break;
         bool room = uplink_room(s->uplink), held = s->streams[0].lines.traceback || s->streams[1].lines.traceback;
-        struct pollfd f[3] = {
+        struct pollfd f[4] = {
             {.fd = s->signals, .events = POLLIN},
             {.fd = room ? s->streams[0].fd : -1, .events = POLLIN},
             {.fd = room ? s->streams[1].fd : -1, .events = POLLIN},
+            {.fd = control_poll(&s->control), .events = POLLIN},
         };
         int ms = wait_ms(s->stop_at, wait_ms(s->exited ? drain_until : s->killed ? 0 : s->kill_at, -1));
         if (!room && open)
@@ -237,6 +240,8 @@ void supervisor_watch(struct supervisor *s)
             die("poll: %s", strerror(errno));
         if (f[0].revents)
             read_signals(s);
+        if (f[3].revents)
+            control_step(&s->control);
         for (int i = 0; i < 2; i++) {
             if (f[1 + i].revents)
                 read_stream(s, &s->streams[i]);
@@ -279,6 +284,7 @@ static int start(struct supervisor *s, struct err *err)
         return err_errno(err, "making directory %s", work.p);
     AUTO(buf_free) struct buf notes = BUF(4096);
     cgroup_create(a, supervisor_group(s), &(struct cgroup_limits){0}, &s->child.group, &notes);
+    control_open(&s->control, a, &s->spec.env);
     int out[2];
     if (supervisor_pipes(s, out, err) < 0)
         return -1;
@@ -388,6 +394,7 @@ int supervisor_main(int argc, char **argv)
         die("out of memory");
     s->a = arena_create();
     s->dir = str_of(argv[argc - 1]);
+    s->control = (struct control){.listener = -1, .fd = -1};
     struct err err;
     int lock = run_dir_lock(s->dir, &err);
     if (lock < 0 || run_spec_read(s->a, s->dir, &s->spec, &err) < 0) {
@@ -415,6 +422,7 @@ int supervisor_main(int argc, char **argv)
         note_use(s);
         child_clear(&s->child);
         managed_clear(s);
+        control_close(&s->control);
     }
     if (!s->status.ended) {
         s->status.phase = STR("ended");

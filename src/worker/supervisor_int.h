@@ -1,6 +1,7 @@
 /* worker/supervisor_int.h: what the supervisor's two files share. */
 #pragma once
 #include "worker/child.h"
+#include "worker/control.h"
 #include "worker/environment.h"
 #include "worker/lines.h"
 #include "worker/relay.h"
@@ -30,6 +31,7 @@ struct supervisor {
     struct run_end end;
     Dur started, stop_at, kill_at; /* monotonic; 0: none */
     bool killed;
+    struct control control;
     /* Managed runs: */
     struct environments environments;
     struct relay *relay;

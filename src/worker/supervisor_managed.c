@@ -9,7 +9,8 @@
 
 #define BUILD_TIME (20 * MINUTE)
 #define BUILD_DISK_MB 4096
-#define PROXY_PORT 3128
+#define PROXY_PORT 3128   /* inside a closed network */
+#define CONTROL_PORT 3126
 #define LOGGING_FILE "/etc/millpond-logging.yml"
 
 static int plan(struct supervisor *s, struct err *err)
@@ -167,6 +168,7 @@ static int close_network(struct supervisor *s, struct sandbox_spec *box, EnvVars
     bool allow = str_eqz(s->spec.network, "allow");
     if (allow)
         box->listen_ports[1] = *ret_port == PROXY_PORT ? PROXY_PORT + 1 : PROXY_PORT;
+    box->listen_ports[2] = *ret_port == CONTROL_PORT ? CONTROL_PORT + 1 : CONTROL_PORT;
     for (size_t i = 0; i < COUNT_OF(proxies); i++) /* the machine's own proxy is out of reach */
         env_set(s->a, env, str_of(proxies[i]),
                 allow && !str_ends(str_of(proxies[i]), STR("ALL_PROXY")) ? str_fmt(s->a, "http://127.0.0.1:%d", box->listen_ports[1]) : STR_NONE);
@@ -179,11 +181,12 @@ static int close_network(struct supervisor *s, struct sandbox_spec *box, EnvVars
 static int open_relay(struct supervisor *s, const int listeners[SANDBOX_LISTENERS], Str host, int port, struct err *err)
 {
     struct relay_options o = {.host = host, .port = port, .allow = s->spec.network_allow.v, .allow_count = s->spec.network_allow.n};
-    for (int i = 0; i < SANDBOX_LISTENERS; i++)
+    for (int i = 0; i < 2; i++)
         if (listeners[i] >= 0)
             o.listeners[o.listener_count++] = (struct relay_listener){.fd = listeners[i], .proxy = i == 1};
     if (!o.listener_count)
         return 0;
+    s->control.listener = listeners[2];
     s->relay = relay_start(&o, err);
     return s->relay ? 0 : -1;
 }
@@ -203,8 +206,13 @@ int managed_start(struct supervisor *s, struct err *err)
     };
     Str host = STR_NONE;
     int port = 0;
-    if (!str_eqz(s->spec.network, "open") && close_network(s, &box, &env, &host, &port, err) < 0)
+    bool open = str_eqz(s->spec.network, "open");
+    if (!open && close_network(s, &box, &env, &host, &port, err) < 0)
         return -1;
+    if (open)
+        control_open(&s->control, a, &env);
+    else
+        control_prepare(&s->control, box.listen_ports[2], a, &env);
     for (size_t i = 0; i < s->spec.env.n; i++)
         env_set(a, &env, s->spec.env.v[i].name, s->spec.env.v[i].value);
     int out[2], listeners[SANDBOX_LISTENERS];

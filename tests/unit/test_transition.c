@@ -534,6 +534,46 @@ static int parsing(struct world *w, struct err *err)
     return 0;
 }
 
+/* Policies are checked, and old names for retries are understood. */
+static int policies(struct world *w, struct err *err)
+{
+    static const struct {
+        bool task;
+        const char *body, *loc; /* loc of what is wrong, or … */
+        const char *text;       /* … what is kept */
+    } cases[] = {
+        {false, "{}", NULL, "{}"},
+        {false, "{\"max_retries\":2,\"retry_delay_seconds\":3}", NULL, "{\"max_retries\":2,\"retry_delay_seconds\":3.0,\"retries\":2,\"retry_delay\":3}"},
+        {false, "{\"max_retries\":2,\"retries\":5}", NULL, "{\"max_retries\":2,\"retries\":5}"},
+        {false, "{\"retry_type\":\"reschedule\",\"resuming\":true}", NULL, "{\"resuming\":true,\"retry_type\":\"reschedule\"}"},
+        {false, "{\"retry_type\":\"later\"}", "[\"p\",\"retry_type\"]", NULL},
+        {false, "{\"retry_delay\":\"x\"}", "[\"p\",\"retry_delay\"]", NULL},
+        {false, "{\"pause_keys\":[1]}", "[\"p\",\"pause_keys\",0]", NULL},
+        {true, "{\"max_retries\":2,\"retry_delay_seconds\":0.5}", NULL, "{\"max_retries\":2,\"retry_delay_seconds\":0.5,\"retries\":2,\"retry_delay\":0.5}"},
+        {true, "{\"retry_delay\":[1, 2.50]}", NULL, "{\"retry_delay\":[1, 2.50]}"},
+        {true, "{\"retry_delay\":-5}", NULL, "{\"retry_delay\":-5}"},
+        {true, "{\"retry_delay\":\"x\"}", "[\"p\",\"retry_delay\"]", NULL},
+        {true, "{\"retry_delay\":[1,\"x\"]}", "[\"p\",\"retry_delay\"]", NULL},
+        {true, "{\"retry_delay\":{}}", "[\"p\",\"retry_delay\"]", NULL},
+        {true, "{\"retry_delay\":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}", "[\"p\",\"retry_delay\"]", NULL},
+        {true, "{\"retry_jitter_factor\":-0.1}", "[\"p\",\"retry_jitter_factor\"]", NULL},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct violations v = {.a = w->a, .prefix = STR("[\"p\"")};
+        const struct resource *shape = cases[i].task ? &task_run_policy_shape : &flow_run_policy_shape;
+        void *rec = arena_alloc(w->a, shape->size);
+        record_init(shape, rec);
+        record_parse(w->a, shape, 0, json_parse(w->a, str_of(cases[i].body), err), rec, &v);
+        if (v.list.n != (cases[i].loc != NULL))
+            return err_set(err, ERR_INTERNAL, "%s: %zu violations", cases[i].body, v.list.n);
+        if (cases[i].loc)
+            EXPECT_STR(v.list.v[0].loc, cases[i].loc);
+        else
+            EXPECT_STR(shape_text(w->a, shape, rec), cases[i].text);
+    }
+    return 0;
+}
+
 static int computed(struct world *w, struct err *err)
 {
     Time t = w->now;
@@ -561,6 +601,7 @@ static const struct db_case cases[] = {
     {"alarms", alarms},
     {"answers", answers},
     {"reading states", parsing},
+    {"policies", policies},
     {"computed values", computed},
 };
 

@@ -78,22 +78,17 @@ int flow_run_insert(struct call *c, struct flow_run *run, const struct state *st
         run->created_by = created_by_header(c);
     if (labels_fill(c, run, err) < 0)
         return -1;
-    if (run->idempotency_key.p) {
-        int64_t made = record_insert(c->conn, &flow_run_resource, run,
-                                     "ON CONFLICT (flow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING", err);
-        if (made < 0)
-            return -1;
-        if (!made)
-            return record_find(c->conn, c->a, &flow_run_resource, run, err, "flow_id = $1 AND idempotency_key = $2", "us",
-                               run->flow_id, run->idempotency_key) < 0
-                       ? -1
-                       : 0;
-    } else if (record_insert(c->conn, &flow_run_resource, run, "", err) < 0) {
-        return -1;
-    }
     struct orchestration o = call_orchestration(c, POLICY_MINIMAL, true);
     struct verdict_result result;
-    return orchestrate_flow_run(&o, run, state, &result, err) < 0 ? -1 : 1;
+    o.insert = run->idempotency_key.p ? "ON CONFLICT (flow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING" : "";
+    if (orchestrate_flow_run(&o, run, state, &result, err) < 0)
+        return -1;
+    if (!result.exists)
+        return 1;
+    return record_find(c->conn, c->a, &flow_run_resource, run, err, "flow_id = $1 AND idempotency_key = $2", "us", run->flow_id,
+                       run->idempotency_key) < 0
+               ? -1
+               : 0;
 }
 
 /* work_pool_name and work_queue_name of a request → the queue. */

@@ -63,20 +63,18 @@ int task_runs_create(struct call *c, struct err *err)
         run.name = str_fmt(c->a, "%.*s-%.*s", STR_ARG(run.task_key), STR_ARG(str_sub(run.dynamic_key, 0, 8)));
     run.created = run.updated = c->now;
     run.run_count = run.flow_run_run_count = run.total_run_time = 0;
-    int64_t made = record_insert(c->conn, &task_run_resource, &run, "ON CONFLICT DO NOTHING", err);
-    if (made < 0)
+    struct orchestration o = call_orchestration(c, POLICY_MINIMAL, true);
+    struct verdict_result result;
+    o.insert = "ON CONFLICT DO NOTHING";
+    if (orchestrate_task_run(&o, &run, &state, &result, err) < 0)
         return -1;
-    if (!made) {
+    if (result.exists) {
         int rc = find_twin(c, &run, &twin, err);
         if (rc <= 0)
             return rc < 0 ? -1 : err_set(err, ERR_CONFLICT, "a task run with id %s already exists", uuid_text(run.id).s);
         c->status = 200;
         return print_by_id(c, twin.id, err);
     }
-    struct orchestration o = call_orchestration(c, POLICY_MINIMAL, true);
-    struct verdict_result result;
-    if (orchestrate_task_run(&o, &run, &state, &result, err) < 0)
-        return -1;
     c->status = 201;
     return print_by_id(c, run.id, err);
 }

@@ -214,7 +214,7 @@ const struct json *loose_json(struct arena *a, Str text, struct err *err)
     if (v)
         return v;
     if (memchr(text.p, '"', text.n)) {
-        err_wrap(err, "%.*s", STR_ARG(text));
+        err_wrap(err, "'%.*s' is no JSON", STR_ARG(text));
         return NULL;
     }
     return json_new_str(a, text);

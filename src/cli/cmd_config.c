@@ -223,7 +223,7 @@ static int validate(struct cli *x, struct err *err)
 static const struct command commands[] = {
     {.name = "view", .summary = "Show the settings in force", .run = view,
      .options = OPTIONS({"show-defaults", NULL, VALUE_FLAG, 0, "Those nobody has set, too", .negative = "hide-defaults"},
-                        {"show-sources", NULL, VALUE_FLAG, 0, "Say where each is set (the usual)", .negative = "hide-sources"},
+                        {"show-sources", NULL, VALUE_FLAG, OPTION_ON, "Say where each is set", .negative = "hide-sources"},
                         {"show-secrets", NULL, VALUE_FLAG, 0, "Passwords and keys in clear", .negative = "hide-secrets"}, OPTION_OUTPUT)},
     {.name = "set", .summary = "Set settings in the active profile", .run = set, .args = ARGS({"settings", "NAME=VALUE; the name as in the environment, or a path like api.url", .many = true})},
     {.name = "unset", .summary = "Take settings out of the active profile", .run = unset, .args = ARGS({"settings", "Names of settings", .many = true}), .options = OPTIONS(OPTION_YES)},

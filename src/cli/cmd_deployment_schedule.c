@@ -1,6 +1,8 @@
 #include "cli/commands.h"
 #include "cli/deployments.h"
 
+#include "schedule/schedule.h"
+
 #include <math.h>
 
 /* "cron: 0 9 * * *", "interval: 1:00:00s", "rrule: …". */
@@ -97,7 +99,10 @@ static int create(struct cli *x, struct err *err)
     jw_kbool(&w, "active", args_flag(&x->args, "active", true));
     jw_end(&w);
     jw_end(&w);
-    if (deployment_find(x, args_text(&x->args, "name"), &d, err) < 0)
+    /* A bad expression is told here, in one line, whatever server it is that would refuse it. */
+    const struct json *body = json_parse(x->a, str_dup(x->a, buf_view(&b)), err);
+    if (!body || !schedule_parse(x->a, json_getz(&body->array.items[0], "schedule"), x->now, err) ||
+        deployment_find(x, args_text(&x->args, "name"), &d, err) < 0)
         return -1;
     Str id = field(d, "id");
     const struct json *old = json_getz(d, "schedules");
@@ -277,9 +282,9 @@ static const struct command commands[] = {
                         {"anchor-date", NULL, VALUE_TEXT, 0, "A time that intervals are counted from"},
                         {"rrule", NULL, VALUE_TEXT, 0, "An RFC 5545 rule, or JSON with rrule and timezone"},
                         {"cron", NULL, VALUE_TEXT, 0, "A cron expression"},
-                        {"day_or", NULL, VALUE_FLAG, 0, "Cron: either of day of month and day of week is enough (the usual)", .alias = "day-or"},
+                        {"day_or", NULL, VALUE_FLAG, OPTION_ON, "Cron: either of day of month and day of week is enough", .alias = "day-or"},
                         {"timezone", NULL, VALUE_TEXT, 0, "Its time zone (UTC)"},
-                        {"active", NULL, VALUE_FLAG, 0, "It is in force at once (the usual)"},
+                        {"active", NULL, VALUE_FLAG, OPTION_ON, "It is in force at once"},
                         {"replace", NULL, VALUE_FLAG, 0, "Instead of those that there are"},
                         {"accept-yes", "y", VALUE_FLAG, OPTION_NO_NEG, "Do it without asking"})},
     {.name = "ls", .summary = "List a deployment's schedules", .run = ls, .args = ARGS(DEPLOYMENT), .options = OPTIONS(OPTION_OUTPUT)},

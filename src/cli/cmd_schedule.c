@@ -77,7 +77,7 @@ static int next(struct cli *x, struct err *err)
 static const struct command commands[] = {
     {.name = "next", .summary = "Print the next instants of a schedule, in UTC", .run = next,
      .options = OPTIONS({"cron", NULL, VALUE_TEXT, 0, "A cron expression"},
-                        {"day-or", NULL, VALUE_FLAG, 0, "Either of day of month and day of week is enough (the usual)"},
+                        {"day-or", NULL, VALUE_FLAG, OPTION_ON, "Either of day of month and day of week is enough"},
                         {"interval", NULL, VALUE_FLOAT, 0, "Seconds between two instants"},
                         {"anchor-date", NULL, VALUE_TEXT, 0, "A time that intervals are counted from"},
                         {"rrule", NULL, VALUE_TEXT, 0, "An RFC 5545 rule"}, {"timezone", NULL, VALUE_TEXT, 0, "The schedule's time zone (UTC)"},

@@ -121,7 +121,7 @@ static const struct command commands[] = {
                         {"run-once", NULL, VALUE_FLAG, 0, "Run what is due, wait for it, and end"},
                         {"limit", "l", VALUE_INT, 0, "Most runs at once", .setting = "worker.limit"},
                         {"base-job-template", NULL, VALUE_PATH, 0, "JSON file with the template of a pool that is made"},
-                        {"create-pool-if-not-found", NULL, VALUE_FLAG, 0, "Make the pool where there is none (the usual)"},
+                        {"create-pool-if-not-found", NULL, VALUE_FLAG, OPTION_ON, "Make the pool where there is none"},
                         {"managed", NULL, VALUE_FLAG, OPTION_HIDDEN, "Serve every managed pool: how the server starts it"},
                         {"install-policy", NULL, VALUE_TEXT, OPTION_HIDDEN, "Not used: nothing needs to be installed"},
                         {"with-healthcheck", NULL, VALUE_FLAG, OPTION_HIDDEN, "Not used"})},

@@ -13,6 +13,7 @@ enum value_type { VALUE_FLAG, VALUE_TEXT, VALUE_INT, VALUE_FLOAT, VALUE_UUID, VA
 enum {
     OPTION_LIST = 1,    /* may be given again and again; `--empty-<name>` says none */
     OPTION_NO_NEG = 2,  /* a flag without `--no-<name>` */
+    OPTION_ON = 32,     /* a flag that is on where nothing is said: help shows how it is turned off */
     OPTION_DASH = 4,    /* its value may begin with '-' */
     OPTION_HIDDEN = 8,
     OPTION_REQUIRED = 16,

@@ -49,7 +49,7 @@ static Str option_left(struct arena *a, const struct option *o)
         s = str_fmt(a, "%.*s, --%s", STR_ARG(s), o->alias);
     if (o->type == VALUE_FLAG && o->negative)
         s = str_fmt(a, "%.*s/--%s", STR_ARG(s), o->negative);
-    else if (o->type == VALUE_FLAG && !(o->is & OPTION_NO_NEG))
+    else if (o->type == VALUE_FLAG && (o->is & OPTION_ON))
         s = str_fmt(a, "%.*s/--no-%s", STR_ARG(s), o->name);
     if (o->type != VALUE_FLAG)
         s = str_fmt(a, "%.*s %s", STR_ARG(s), words[o->type]);
@@ -61,6 +61,8 @@ static Str option_right(struct arena *a, const struct option *o)
     Str s = str_of(o->help);
     if (o->is & OPTION_LIST)
         s = str_fmt(a, "%.*s (again for more)", STR_ARG(s));
+    if (o->is & OPTION_ON)
+        s = str_fmt(a, "%.*s (on)", STR_ARG(s));
     if (o->is & OPTION_REQUIRED)
         s = str_fmt(a, "%.*s (required)", STR_ARG(s));
     if (o->setting) {

@@ -5,6 +5,7 @@
 const char *const state_type_names[] = {"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED",
                                         "CANCELLED", "CRASHED", "PAUSED",  "CANCELLING", NULL};
 _Static_assert(COUNT_OF(state_type_names) == STATE_COUNT + 1, "a name per state type");
+const char *const retry_type_names[] = {"in_process", "reschedule", NULL};
 const char *const collision_strategy_names[] = {"ENQUEUE", "CANCEL_NEW", NULL};
 const char *const deployment_status_names[] = {"READY", "NOT_READY", NULL};
 const char *const work_pool_status_names[] = {"READY", "NOT_READY", "PAUSED", NULL};
@@ -24,6 +25,50 @@ Str state_type_text(enum state_type t)
     return str_of(state_type_names[t]);
 }
 
+
+/* Policies of old clients give retries by their older names. */
+
+static void settle_flow_run_policy(struct arena *a, void *rec, struct violations *v)
+{
+    struct flow_run_policy *p = rec;
+    if ((p->retries == INT_NONE || !p->retries) && p->max_retries > 0)
+        p->retries = p->max_retries;
+    double seconds = p->retry_delay_seconds;
+    if ((p->retry_delay == INT_NONE || !p->retry_delay) && seconds > 0 && seconds < INT32_MAX && seconds == (double)(int64_t)seconds)
+        p->retry_delay = (int64_t)seconds;
+}
+
+#define RETRY_DELAYS 50
+
+static void check_retry_delay(struct arena *a, Str text, struct violations *v)
+{
+    struct err err;
+    const struct json *delay = json_parse(a, text, &err);
+    bool list = json_is(delay, JSON_ARRAY), numbers = list || json_is(delay, JSON_NUMBER);
+    for (size_t i = 0; list && i < delay->array.n; i++)
+        numbers &= delay->array.items[i].kind == JSON_NUMBER;
+    if (!numbers)
+        violation_add(v, "float_type", STR("retry_delay"), delay, "must be a number of seconds or a list of such");
+    else if (list && delay->array.n > RETRY_DELAYS)
+        violation_add(v, "value_error", STR("retry_delay"), delay, "must not hold more than 50 delays");
+}
+
+static void settle_task_run_policy(struct arena *a, void *rec, struct violations *v)
+{
+    struct task_run_policy *p = rec;
+    if ((p->retries == INT_NONE || !p->retries) && p->max_retries > 0)
+        p->retries = p->max_retries;
+    if (p->retry_delay.p)
+        check_retry_delay(a, p->retry_delay, v);
+    if (p->retry_jitter_factor < 0)
+        violation_add(v, "value_error", STR("retry_jitter_factor"), NULL, "must be 0 or more");
+    if ((!p->retry_delay.p || str_eqz(p->retry_delay, "0")) && p->retry_delay_seconds > 0) {
+        AUTO(buf_free) struct buf b = BUF(64);
+        struct jw w = jw_on(&b);
+        jw_double(&w, p->retry_delay_seconds);
+        p->retry_delay = str_dup(a, buf_view(&b));
+    }
+}
 
 static const struct field created_by_fields[] = {
 #define FIELD(type, name, flags, dflt, more, doc)                                                  \
@@ -50,7 +95,7 @@ static const struct field flow_run_policy_fields[] = {
 #undef FIELD
 };
 static struct resource_sql flow_run_policy_sql;
-const struct resource flow_run_policy_shape = {"flow_run_policy", NULL, flow_run_policy_fields, COUNT_OF(flow_run_policy_fields), sizeof(struct flow_run_policy), .ignore_unknown = true, .sql = &flow_run_policy_sql};
+const struct resource flow_run_policy_shape = {"flow_run_policy", NULL, flow_run_policy_fields, COUNT_OF(flow_run_policy_fields), sizeof(struct flow_run_policy), .ignore_unknown = true, .sql = &flow_run_policy_sql, .settle = settle_flow_run_policy};
 
 static const struct field task_run_policy_fields[] = {
 #define FIELD(type, name, flags, dflt, more, doc)                                                  \
@@ -59,7 +104,7 @@ static const struct field task_run_policy_fields[] = {
 #undef FIELD
 };
 static struct resource_sql task_run_policy_sql;
-const struct resource task_run_policy_shape = {"task_run_policy", NULL, task_run_policy_fields, COUNT_OF(task_run_policy_fields), sizeof(struct task_run_policy), .ignore_unknown = true, .sql = &task_run_policy_sql};
+const struct resource task_run_policy_shape = {"task_run_policy", NULL, task_run_policy_fields, COUNT_OF(task_run_policy_fields), sizeof(struct task_run_policy), .ignore_unknown = true, .sql = &task_run_policy_sql, .settle = settle_task_run_policy};
 
 static const struct field concurrency_options_fields[] = {
 #define FIELD(type, name, flags, dflt, more, doc)                                                  \

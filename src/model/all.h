@@ -22,7 +22,7 @@ Str state_type_text(enum state_type t);
 #define STATE_BIT(t) (1u << (t))
 #define STATES_TERMINAL (STATE_BIT(STATE_COMPLETED) | STATE_BIT(STATE_FAILED) | STATE_BIT(STATE_CANCELLED) | STATE_BIT(STATE_CRASHED))
 
-extern const char *const collision_strategy_names[], *const deployment_status_names[],
+extern const char *const retry_type_names[], *const collision_strategy_names[], *const deployment_status_names[],
     *const work_pool_status_names[], *const work_queue_status_names[], *const worker_status_names[];
 
 

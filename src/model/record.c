@@ -344,6 +344,8 @@ void record_parse(struct arena *a, const struct resource *r, int view, const str
             violation_add(v, "missing", str_of(r->fields[i].name), body, "is required");
     if (view != UPDATE)
         fill_defaults(a, r, view, rec);
+    if (r->settle)
+        r->settle(a, rec, v);
 }
 
 /* ---- JSON out ---- */

@@ -69,6 +69,8 @@ struct field {
     const char *doc;
 };
 
+struct violations;
+
 /* Texts that record.c builds at a resource's first use. */
 struct resource_sql {
     Str columns, insert, by_id;
@@ -82,6 +84,7 @@ struct resource {
     size_t n, size;
     bool ignore_unknown; /* keys that are no field are passed over, not refused */
     struct resource_sql *sql;
+    void (*settle)(struct arena *a, void *rec, struct violations *v); /* after reading: what a row cannot say; NULL: nothing */
 };
 
 #define IS_SET(rec, index) (((rec)->set >> (index)) & 1)

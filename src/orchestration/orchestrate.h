@@ -25,7 +25,10 @@ struct orchestration {
     bool force; /* as POLICY_MINIMAL */
     struct client_info client;
     struct outbox *out;
-    const struct orchestration_settings *settings;
+    const struct orchestration_settings *settings; /* NULL: the defaults */
+    /* Not NULL: the run is not in the table yet; it is inserted with its first state, with this behind the INSERT
+     * ("", "ON CONFLICT … DO NOTHING"). */
+    const char *insert;
 };
 
 /* Durations that settings may change (defaults in semantics.md). */
@@ -41,6 +44,7 @@ struct orchestration_settings {
 extern const struct orchestration_settings orchestration_defaults;
 
 struct verdict_result {
+    bool exists;        /* `insert` met a run that is there: nothing was done */
     enum verdict verdict;
     bool wrote;         /* a state was written: the HTTP status is 201 */
     bool has_state;

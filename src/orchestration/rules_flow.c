@@ -363,6 +363,7 @@ static int await_retry_of_tasks(struct transition *t, Time at, struct err *err)
     }
     o.policy = POLICY_MINIMAL;
     o.force = true;
+    o.insert = NULL;
     for (size_t i = 0; i < ids.n; i++) {
         struct task_run run;
         int rc = record_lock(o.conn, o.a, &task_run_resource, ids.v[i], &run, err);
@@ -389,12 +390,10 @@ static int retry_failed(struct transition *t, struct err *err)
     struct flow_run_policy *p = flow_policy(t);
     int64_t retries = p->retries, delay = p->retry_delay;
     Dur after = 0;
-    if ((retries == INT_NONE || !retries) && p->max_retries > 0)
-        retries = p->max_retries;
     if (delay != INT_NONE && delay)
         after = delay < INT32_MAX ? delay * SEC : (Dur)INT32_MAX * SEC;
     else if (p->retry_delay_seconds > 0)
-        after = (Dur)llround(fmin(p->retry_delay_seconds, INT32_MAX) * SEC);
+        after = (Dur)llround(fmin(p->retry_delay_seconds, INT32_MAX) * SEC); /* a fraction, which retry_delay cannot say */
     if (retries == INT_NONE || t->flow_run->run_count > retries) {
         if (p->retry_type.p) {
             p->retry_type = STR_NONE;

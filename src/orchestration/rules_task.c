@@ -273,8 +273,6 @@ static double delay_of(struct arena *a, const struct task_run_policy *p, int64_t
             return 0;
         int64_t i = MIN(MAX(run_count - 1, 0), (int64_t)v->array.n - 1);
         v = &v->array.items[i];
-    } else if (!json_double(v, &seconds) || seconds == 0) {
-        return p->retry_delay_seconds;
     }
     return json_double(v, &seconds) ? seconds : 0;
 }
@@ -283,8 +281,6 @@ static int retry_failed(struct transition *t, struct err *err)
 {
     const struct task_run_policy *p = task_policy(t);
     int64_t retries = p->retries, run_count = t->task_run->run_count;
-    if ((retries == INT_NONE || !retries) && p->max_retries > 0)
-        retries = p->max_retries;
     if (t->details.retriable == 0 || retries == INT_NONE || run_count > retries)
         return 0;
     double delay = delay_of(t->o->a, p, run_count);

@@ -117,6 +117,7 @@ static int update_parent(struct transition *t, struct err *err)
     struct orchestration o = *t->o;
     o.policy = POLICY_MINIMAL;
     o.force = true;
+    o.insert = NULL;
     struct verdict_result ignored;
     return orchestrate_task_run(&o, &parent, &copy, &ignored, err);
 }

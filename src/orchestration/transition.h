@@ -61,6 +61,9 @@ struct transition {
     struct flow_run *flow_run; /* one of the two */
     struct task_run *task_run;
     struct run run;
+    const struct resource *resource; /* of the row */
+    void *row;    /* flow_run or task_run */
+    void *before; /* the row as it is in the table */
 
     int from; /* type of the current state, or NO_STATE */
     struct state current; /* with the run's columns alone where the row is gone */
@@ -73,6 +76,7 @@ struct transition {
     Str reason;
     int64_t delay_seconds;
     bool wrote;
+    bool exists; /* the run was to be inserted, and there is one */
 
     struct around around;       /* flow runs */
     struct enclosing enclosing; /* task runs */

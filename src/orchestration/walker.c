@@ -235,6 +235,28 @@ static int store_state(struct transition *t, struct err *err)
     return err_set(err, ERR_INTERNAL, "run %s has a state at every instant", uuid_text(*t->run.id).s);
 }
 
+static int insert_run(struct transition *t, struct err *err)
+{
+    *t->run.updated = t->o->now;
+    int64_t n = record_insert(t->o->conn, t->resource, t->row, t->o->insert, err);
+    t->exists = n == 0;
+    memcpy(t->before, t->row, t->resource->size);
+    return n < 0 ? -1 : 0;
+}
+
+/* Writes those columns of the run's row that differ from what the table has. */
+static int store_run(struct transition *t, struct err *err)
+{
+    FieldSet changed = record_diff(t->resource, t->before, t->row);
+    if (!changed)
+        return 0;
+    if (*t->run.updated != t->o->now) {
+        *t->run.updated = t->o->now;
+        changed |= record_diff(t->resource, t->before, t->row);
+    }
+    return record_update(t->o->conn, t->resource, t->row, changed, *t->run.id, err) < 0 ? -1 : 0;
+}
+
 static int enter(struct transition *t, struct step *steps, size_t n, struct err *err)
 {
     int to = t->to;
@@ -279,18 +301,22 @@ static int walk(struct transition *t, const struct state *proposed, const struct
     size_t n = choose(t, lists, COUNT_OF(lists), steps);
     if (enter(t, steps, n, err) < 0)
         return -1;
-    if (t->to >= 0) {
-        if (store_state(t, err) < 0)
-            return -1;
-        t->wrote = true;
+    if (t->to >= 0)
         *t->run.state_id = t->proposed.id;
-    }
-    return leave(t, steps, n, err);
+    if (t->o->insert && insert_run(t, err) < 0)
+        return -1;
+    if (t->exists)
+        return 0;
+    if (t->to >= 0 && store_state(t, err) < 0)
+        return -1;
+    t->wrote = t->to >= 0;
+    return leave(t, steps, n, err) < 0 ? -1 : store_run(t, err);
 }
 
 static void give_verdict(const struct transition *t, struct verdict_result *ret)
 {
     *ret = (struct verdict_result){
+        .exists = t->exists,
         .verdict = t->verdict,
         .wrote = t->wrote,
         .has_state = t->wrote || t->from != NO_STATE,
@@ -354,7 +380,7 @@ int orchestrate_flow_run(struct orchestration *given, struct flow_run *run, cons
     struct orchestration o = *given;
     o.settings = settings_of(given);
     struct flow_run before = *run;
-    struct transition t = {.o = &o, .kind = FLOW_RUN, .flow_run = run};
+    struct transition t = {.o = &o, .kind = FLOW_RUN, .flow_run = run, .resource = &flow_run_resource, .row = run, .before = &before};
 #define X(type, name) t.run.name = &run->name;
     RUN_COLUMNS(X)
 #undef X
@@ -365,13 +391,6 @@ int orchestrate_flow_run(struct orchestration *given, struct flow_run *run, cons
         policy = &flow_core;
     if (walk(&t, proposed, policy, &flow_global, err) < 0)
         return -1;
-    FieldSet changed = record_diff(&flow_run_resource, &before, run);
-    if (changed) {
-        run->updated = o.now;
-        changed |= (FieldSet)1 << flow_run__updated;
-        if (record_update(o.conn, &flow_run_resource, run, changed, run->id, err) < 0)
-            return -1;
-    }
     if (t.wrote)
         raise_alarms(&t);
     give_verdict(&t, ret);
@@ -383,7 +402,7 @@ int orchestrate_task_run(struct orchestration *given, struct task_run *run, cons
     struct orchestration o = *given;
     o.settings = settings_of(given);
     struct task_run before = *run;
-    struct transition t = {.o = &o, .kind = TASK_RUN, .task_run = run};
+    struct transition t = {.o = &o, .kind = TASK_RUN, .task_run = run, .resource = &task_run_resource, .row = run, .before = &before};
 #define X(type, name) t.run.name = &run->name;
     RUN_COLUMNS(X)
 #undef X
@@ -396,13 +415,6 @@ int orchestrate_task_run(struct orchestration *given, struct task_run *run, cons
         policy = &task_minimal;
     if (walk(&t, proposed, policy, &task_global, err) < 0)
         return -1;
-    FieldSet changed = record_diff(&task_run_resource, &before, run);
-    if (changed) {
-        run->updated = o.now;
-        changed |= (FieldSet)1 << task_run__updated;
-        if (record_update(o.conn, &task_run_resource, run, changed, run->id, err) < 0)
-            return -1;
-    }
     give_verdict(&t, ret);
     return 0;
 }

@@ -5,7 +5,9 @@
 
 #define SEARCH_YEARS 50
 #define FIRST_YEAR 1970
-#define NTH_LAST 5 /* bit of struct cron's nth for the last one of the month; 0 to 4 are the 1st to the 5th */
+#define NTH_LAST                                                                                             \
+    5 /* bit of struct cron's nth for the last one of the month; 0 to 4 are the 1st to the 5th               \
+       */
 
 /* A bit for each value of a field. */
 struct cron {
@@ -243,7 +245,8 @@ const struct cron *cron_parse(struct arena *a, Str text, bool day_or, struct err
     }
     if (r.columns < 5 || r.columns > FIELDS) {
         err_set(err, ERR_UNPROCESSABLE,
-                "invalid cron expression \"%.*s\": 5 fields are needed (minute hour day month weekday), or 6 with "
+                "invalid cron expression \"%.*s\": 5 fields are needed (minute hour day month weekday), or 6 "
+                "with "
                 "seconds, or 7 with seconds and years",
                 (int)MIN(text.n, (size_t)100), text.p);
         return NULL;
@@ -273,8 +276,8 @@ const struct cron *cron_parse(struct arena *a, Str text, bool day_or, struct err
     return c;
 }
 
-/* The days of a month that match, bit 1 for the first. `first`: weekday of the first, 0 is Sunday; `skipped`: so many
- * days at the beginning do not count as days of the month. */
+/* The days of a month that match, bit 1 for the first. `first`: weekday of the first, 0 is Sunday; `skipped`:
+ * so many days at the beginning do not count as days of the month. */
 static uint32_t days_of_month(const struct cron *c, int length, int first, int skipped)
 {
     uint32_t all = (uint32_t)((UINT64_C(2) << length) - 2);
@@ -301,8 +304,9 @@ static uint32_t days_of_month(const struct cron *c, int length, int first, int s
     return all & (!c->either ? by_day & by_weekday : c->has_nth ? by_weekday : by_day | by_weekday);
 }
 
-/* The dialect steps from one day of the list to the next by their distance, also where February ends in between: past
- * the last one there is, "1,30" goes on from 30 February, which is 1 or 2 March: the first of March is left out. */
+/* The dialect steps from one day of the list to the next by their distance, also where February ends in
+ * between: past the last one there is, "1,30" goes on from 30 February, which is 1 or 2 March: the first of
+ * March is left out. */
 static int skipped_in_march(const struct cron *c, int february)
 {
     uint32_t beyond = c->days >> february;

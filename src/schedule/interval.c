@@ -4,9 +4,11 @@
 #include <math.h>
 #include <stdio.h>
 
-#define EVERY_MAX 999999999.0           /* days; published */
-#define EVERY_KEPT (4000000 * DAY)      /* past the calendar's end from any anchor: the rest makes no difference */
-#define ANCHOR_LIMIT 20000000000.0      /* a number above it is meant in milliseconds */
+#define EVERY_MAX 999999999.0 /* days; published */
+#define EVERY_KEPT                                                                                           \
+    (4000000 * DAY)                /* past the calendar's end from any anchor: the rest makes no difference  \
+                                    */
+#define ANCHOR_LIMIT 20000000000.0 /* a number above it is meant in milliseconds */
 
 /* "1 day, 02:30:00", "-1d 00:10", "26:00:00.5": what str() of a Python timedelta gives, and its kin. */
 static bool clock_parse(Str s, double *ret)
@@ -53,25 +55,28 @@ static bool clock_parse(Str s, double *ret)
     return parts >= 2;
 }
 
-static int every_parse(const struct json *v, Dur *ret, struct err *err)
+static int every_parse(const struct json *v, struct interval *ret, struct err *err)
 {
     double seconds = 0;
     Dur d;
     int64_t whole;
     if (json_int(v, &whole) && whole > 0 && whole < EVERY_KEPT / SEC) {
-        *ret = whole * SEC;
+        ret->every = whole * SEC;
+        ret->seconds = (double)whole;
         return 0;
     }
     if (json_is(v, JSON_STRING) && dur_parse(v->string, &d))
         seconds = (double)d / (double)SEC;
     else if (!json_double(v, &seconds) && !(json_is(v, JSON_STRING) && clock_parse(v->string, &seconds)))
-        return err_set(err, ERR_UNPROCESSABLE, "interval must be a number of seconds or an ISO 8601 duration");
+        return err_set(err, ERR_UNPROCESSABLE,
+                       "interval must be a number of seconds or an ISO 8601 duration");
     if (seconds > EVERY_MAX * 86400)
         return err_set(err, ERR_UNPROCESSABLE, "interval must not be above 999,999,999 days");
     double us = nearbyint(seconds * (double)SEC);
     if (us < 1)
         return err_set(err, ERR_UNPROCESSABLE, "interval must be above 0");
-    *ret = us < (double)EVERY_KEPT ? (Dur)us : EVERY_KEPT;
+    ret->every = us < (double)EVERY_KEPT ? (Dur)us : EVERY_KEPT;
+    ret->seconds = us / (double)SEC;
     return 0;
 }
 
@@ -79,7 +84,7 @@ static int anchor_parse(const struct json *v, struct interval *ret, struct err *
 {
     double number;
     Str s = json_str(v);
-    if (json_double(v, &number)) {
+    if (json_double(v, &number) || str_double(s, &number)) {
         if (fabs(number) > ANCHOR_LIMIT)
             number /= 1000;
         double us = nearbyint(number * (double)SEC);
@@ -104,7 +109,7 @@ int interval_parse(const struct json *interval, const struct json *anchor, Time 
                    struct err *err)
 {
     *ret = (struct interval){.anchor = now};
-    if (every_parse(interval, &ret->every, err) < 0)
+    if (every_parse(interval, ret, err) < 0)
         return -1;
     return anchor ? anchor_parse(anchor, ret, err) : 0;
 }
@@ -119,8 +124,8 @@ void interval_print_anchor(const struct interval *v, struct jw *w)
     Dur east = v->anchor_offset < 0 ? -v->anchor_offset : v->anchor_offset;
     Str wall = str_of(text.s);
     char out[64];
-    int n = snprintf(out, sizeof out, "%.*s%c%02d:%02d", (int)wall.n - 1, wall.p, v->anchor_offset < 0 ? '-' : '+',
-                     (int)(east / HOUR), (int)(east / MINUTE % 60));
+    int n = snprintf(out, sizeof out, "%.*s%c%02d:%02d", (int)wall.n - 1, wall.p,
+                     v->anchor_offset < 0 ? '-' : '+', (int)(east / HOUR), (int)(east / MINUTE % 60));
     if (east % MINUTE)
         snprintf(out + n, sizeof out - (size_t)n, ":%02d", (int)(east / SEC % 60));
     jw_z(w, out);
@@ -133,8 +138,9 @@ static Time step(const struct interval *v, Time t)
     return zone_to_utc(v->zone, t + zone_offset(v->zone, t) + v->every, ZONE_LATER);
 }
 
-/* Where clocks are set back, an instant that shows the same time as one before it in this run of instants is left out:
- * the clients' servers tell instants apart by their wall time. One added on the wall clock comes late in any case. */
+/* Where clocks are set back, an instant that shows the same time as one before it in this run of instants is
+ * left out: the clients' servers tell instants apart by their wall time. One added on the wall clock comes
+ * late in any case. */
 static bool shown_before(const struct interval *v, Time first, Time t)
 {
     if (v->every >= DAY)
@@ -145,7 +151,8 @@ static bool shown_before(const struct interval *v, Time first, Time t)
 
 size_t interval_next(const struct interval *v, Time start, Time end, size_t n, Time *ret)
 {
-    /* Whole intervals from the anchor, cut towards it: before the anchor that is the first one not before the start. */
+    /* Whole intervals from the anchor, cut towards it: before the anchor that is the first one not before the
+     * start. */
     Time t = v->anchor + (start - v->anchor) / v->every * v->every;
     while (t < start)
         t = step(v, t);

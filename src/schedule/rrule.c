@@ -8,7 +8,7 @@
 #define LAST_DAY 2932896 /* 9999-12-31 */
 
 struct day {
-    int64_t n, year; /* n: days since 1970 */
+    int64_t n, year;                                       /* n: days since 1970 */
     int month, mday, yday, weekday, month_days, year_days; /* yday from 0 */
 };
 
@@ -45,13 +45,14 @@ static int64_t first_week(int64_t year, int week_start)
     return into > 3 ? jan1 + 7 - into : jan1 - into;
 }
 
-/* Numbers from the end count in the year that the week belongs to; at the edges of the calendar year the dialect
- * knows -1 for the days before the first week, and only week 1 for those after the last. */
+/* Numbers from the end count in the year that the week belongs to; at the edges of the calendar year the
+ * dialect knows -1 for the days before the first week, and only week 1 for those after the last. */
 static bool week_matches(const struct rrule *r, const struct day *d)
 {
     int64_t first = first_week(d->year, r->week_start);
     if (d->n < first)
-        return (r->weeks_back >> 1 & 1) || (r->weeks >> ((d->n - first_week(d->year - 1, r->week_start)) / 7 + 1) & 1);
+        return (r->weeks_back >> 1 & 1) ||
+               (r->weeks >> ((d->n - first_week(d->year - 1, r->week_start)) / 7 + 1) & 1);
     int64_t next = first_week(d->year + 1, r->week_start);
     if (d->n >= next)
         return r->weeks >> 1 & 1;
@@ -110,19 +111,19 @@ static bool day_matches(const struct rrule *r, const struct day *d)
 
 /* --- the walk over one rule --- */
 
-/* A period is a run of days and the times on each: a whole year, month, week or day with all times of the rule, or
- * one day with those within an hour, a minute, or a second. */
+/* A period is a run of days and the times on each: a whole year, month, week or day with all times of the
+ * rule, or one day with those within an hour, a minute, or a second. */
 struct rule_walk {
     const struct rrule *r;
     int64_t from, budget;
-    int64_t k;              /* number of the period in hand */
-    int64_t day, day_end;   /* of it, what is still to come */
-    int time;               /* on `day` */
-    bool day_known;         /* `day` has been found to match */
+    int64_t k;            /* number of the period in hand */
+    int64_t day, day_end; /* of it, what is still to come */
+    int time;             /* on `day` */
+    bool day_known;       /* `day` has been found to match */
     uint32_t hours;
     uint64_t minutes, seconds;
     int64_t matched, unmatched; /* the last days found to match, and not to */
-    int64_t *picked;        /* BYSETPOS: the period's instants */
+    int64_t *picked;            /* BYSETPOS: the period's instants */
     size_t picked_count, picked_at;
     bool over;
 };
@@ -396,7 +397,7 @@ static struct rule_walk rule_walk_on(struct arena *a, const struct rrule *r, int
     return w;
 }
 
-int rrule_settle_count(struct arena *a, struct rrule *r, struct err *err)
+int rrule_settle_count(struct arena *a, struct rrule *r, int64_t *steps, struct err *err)
 {
     int64_t count = r->count, last = INT64_MIN, t = 0;
     if (count == INT64_MAX)
@@ -406,8 +407,8 @@ int rrule_settle_count(struct arena *a, struct rrule *r, struct err *err)
         return 0;
     }
     /* Every period alike and of one instant: no need to walk. */
-    bool plain = r->freq >= DAILY && !r->has_months && !r->has_monthdays && !r->has_weekdays && !r->has_yeardays &&
-                 !r->has_weeks && !r->nth_count && !r->easter_count && !r->picks_count;
+    bool plain = r->freq >= DAILY && !r->has_months && !r->has_monthdays && !r->has_weekdays &&
+                 !r->has_yeardays && !r->has_weeks && !r->nth_count && !r->easter_count && !r->picks_count;
     uint64_t coarse = (r->freq > DAILY && r->hours != 0xffffff) ||
                       (r->freq > HOURLY && r->minutes != (UINT64_C(1) << 60) - 1) ||
                       (r->freq > MINUTELY && r->seconds != (UINT64_C(1) << 60) - 1);
@@ -419,21 +420,20 @@ int rrule_settle_count(struct arena *a, struct rrule *r, struct err *err)
     if (plain && !coarse && fine == 1) {
         int64_t step = r->interval * unit_of(r->freq);
         last = rule_next(&w);
-        if (last != RRULE_NEVER && count - 1 < (r->until - last) / step)
+        if (last != RRULE_NEVER && count - 1 < (MIN(r->until, TIME_LAST / SEC) - last) / step)
             r->until = last + (count - 1) * step;
         return 0;
     }
     /* As for the walk to come, a rule that gets nowhere for so long is at its end. */
-    for (int64_t i = 0, left = LIMIT_RRULE_COUNT_STEPS; i < count; i++) {
-        if ((t = rule_next(&w)) == RRULE_NEVER)
-            break;
-        last = t;
-        left -= LIMIT_SCHEDULE_STEPS - w.budget + 1;
+    for (int64_t i = 0; i < count && t != RRULE_NEVER && *steps > 0; i++) {
+        t = rule_next(&w);
+        *steps -= LIMIT_SCHEDULE_STEPS - w.budget + 1;
         w.budget = LIMIT_SCHEDULE_STEPS;
-        if (left < 0)
-            return err_set(err, ERR_UNPROCESSABLE, "invalid recurrence rule: COUNT %lld takes too long to follow",
-                           (long long)count);
+        last = t != RRULE_NEVER ? t : last;
     }
+    if (*steps <= 0)
+        return err_set(err, ERR_UNPROCESSABLE, "invalid recurrence rule: COUNT %lld takes too long to follow",
+                       (long long)count);
     r->until = last;
     return 0;
 }
@@ -460,21 +460,22 @@ struct rrule_walk {
     int64_t budget;   /* for instants that are excluded, and for looking for exceptions */
 };
 
-static void merge_init(struct arena *a, struct merge *m, const struct rrule *rules, size_t n, struct dates dates,
-                       int64_t budget)
+static void merge_init(struct arena *a, struct merge *m, const struct rrule *rules, size_t n,
+                       struct dates dates, int64_t budget)
 {
     m->rules = arena_array(a, struct rule_walk, n);
     m->next = arena_array(a, int64_t, n);
     m->rule_count = n;
     m->dates = dates;
-    m->budget = n ? MAX(budget / (int64_t)n, budget / 20) : 0;
+    m->budget = n ? MAX(budget / (int64_t)n, budget / 50) : 0;
     for (size_t i = 0; i < n; i++) {
         m->rules[i] = rule_walk_on(a, &rules[i], m->budget);
         m->next[i] = INT64_MIN;
     }
 }
 
-/* Each rule goes on with a budget of its own, so that one that never fires does not stop the others. The work done. */
+/* Each rule goes on with a budget of its own, so that one that never fires does not stop the others. The work
+ * done. */
 static int64_t merge_seek(struct merge *m, int64_t from)
 {
     int64_t work = 0;
@@ -512,8 +513,10 @@ struct rrule_walk *rrule_seek(struct arena *a, const struct rrule_set *set, int6
     struct rrule_walk *w = arena_new(a, struct rrule_walk);
     w->budget = 4 * budget;
     w->excluded = INT64_MIN;
-    merge_init(a, &w->in, set->rules, set->rule_count, (struct dates){set->dates, set->date_count, 0}, budget);
-    merge_init(a, &w->out, set->exrules, set->exrule_count, (struct dates){set->exdates, set->exdate_count, 0}, budget);
+    merge_init(a, &w->in, set->rules, set->rule_count, (struct dates){set->dates, set->date_count, 0},
+               budget);
+    merge_init(a, &w->out, set->exrules, set->exrule_count,
+               (struct dates){set->exdates, set->exdate_count, 0}, budget);
     (void)merge_seek(&w->in, from);
     return w;
 }
@@ -537,8 +540,8 @@ int64_t rrule_next(struct rrule_walk *w)
 int64_t rrule_period(const struct rrule_set *set)
 {
     const struct rrule *r = set->rules;
-    if (set->rule_count != 1 || set->exrule_count || set->date_count || set->exdate_count || r->freq < MINUTELY ||
-        r->count != INT64_MAX)
+    if (set->rule_count != 1 || set->exrule_count || set->date_count || set->exdate_count ||
+        r->freq < MINUTELY || r->count != INT64_MAX)
         return 0;
     return r->interval * unit_of(r->freq);
 }

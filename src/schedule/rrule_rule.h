@@ -8,7 +8,8 @@ struct weekday_nth {
     int weekday, n; /* n-th of the period, from its end where negative */
 };
 
-/* BYxxx as sets: bit v for v, and for -v in the other. `has_…` also where no value can match. Weekdays: 0 is Monday. */
+/* BYxxx as sets: bit v for v, and for -v in the other. `has_…` also where no value can match. Weekdays: 0 is
+ * Monday. */
 struct rrule {
     enum freq freq;
     int64_t interval, start, until, count; /* count: INT64_MAX where there is none */
@@ -33,5 +34,5 @@ struct rrule_set {
     bool zoned_until; /* some UNTIL has a zone */
 };
 
-/* Turns a COUNT into an UNTIL. */
-int rrule_settle_count(struct arena *a, struct rrule *r, struct err *err);
+/* Turns a COUNT into an UNTIL; *steps is what is left of LIMIT_RRULE_COUNT_STEPS for all rules of a text. */
+int rrule_settle_count(struct arena *a, struct rrule *r, int64_t *steps, struct err *err);

@@ -12,14 +12,15 @@
 
 struct reader {
     struct arena *a;
-    Str text; /* upper case */
+    Str text;      /* upper case */
+    int64_t steps; /* left for counting */
     struct err *err;
 };
 
 static int fail(const struct reader *r, Str part, const char *why)
 {
-    return err_set(r->err, ERR_UNPROCESSABLE, "invalid recurrence rule: \"%.*s\" %s", (int)MIN(part.n, (size_t)60),
-                   part.p, why);
+    return err_set(r->err, ERR_UNPROCESSABLE, "invalid recurrence rule: \"%.*s\" %s",
+                   (int)MIN(part.n, (size_t)60), part.p, why);
 }
 
 static Str upper(struct arena *a, Str s)
@@ -46,7 +47,7 @@ static bool number(Str s, size_t from, size_t n, int *ret)
     return true;
 }
 
-/* What follows the time of day: 'Z' or an offset. Taken off, since dates are read as wall time all the same. */
+/* What follows the time of day: 'Z' or an offset. Taken off: dates are read as wall time all the same. */
 static bool take_zone(Str *s)
 {
     ptrdiff_t t = str_find(*s, STR("T"));
@@ -58,7 +59,9 @@ static bool take_zone(Str *s)
             continue;
         size_t from = i + 1, n = s->n - from, colon = n == 5 && s->p[from + 2] == ':';
         int unused;
-        if (c == 'Z' ? n != 0 : !number(*s, from, 2, &unused) || !number(*s, from + 2 + colon, 2, &unused) || n != 4 + colon)
+        if (c == 'Z' ? n != 0
+                     : !number(*s, from, 2, &unused) || !number(*s, from + 2 + colon, 2, &unused) ||
+                           n != 4 + colon)
             return false;
         *s = str_sub(*s, 0, i);
         return true;
@@ -66,7 +69,8 @@ static bool take_zone(Str *s)
     return false;
 }
 
-/* "20260107", "20260107T093000", "20260107T0930", "2026-01-07T09:30:00", each with a zone or without (*ret_zoned). */
+/* "20260107", "20260107T093000", "20260107T0930", "2026-01-07T09:30:00", each with a zone or without
+ * (*ret_zoned). */
 static int read_date(const struct reader *r, Str text, int64_t *ret, bool *ret_zoned)
 {
     Str s = text;
@@ -195,7 +199,8 @@ static int read_weekdays(const struct reader *r, Str value, struct rrule *rule)
 
 static int read_freq(const struct reader *r, Str value, struct said *s)
 {
-    static const char *const names[] = {"YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY", "SECONDLY"};
+    static const char *const names[] = {"YEARLY", "MONTHLY",  "WEEKLY",  "DAILY",
+                                        "HOURLY", "MINUTELY", "SECONDLY"};
     static_assert(COUNT_OF(names) == FREQ_COUNT, "a name for each frequency");
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         if (str_eqz(value, names[i])) {
@@ -317,7 +322,7 @@ static bool reachable(uint64_t bits, int start, int64_t interval, int base)
     return false;
 }
 
-static int complete(const struct reader *r, Str text, struct said *s, int64_t start)
+static int complete(struct reader *r, Str text, struct said *s, int64_t start)
 {
     struct rrule *rule = &s->rule;
     int64_t day = start / 86400 - (start % 86400 < 0), year;
@@ -351,9 +356,10 @@ static int complete(const struct reader *r, Str text, struct said *s, int64_t st
         return fail(r, text, "never comes to a minute of its BYMINUTE");
     if (!s->has_seconds)
         rule->seconds = rule->freq < SECONDLY ? UINT64_C(1) << time % 60 : ALL_60;
-    else if (rule->freq == SECONDLY && !s->odd_second && !reachable(rule->seconds, time % 60, rule->interval, 60))
+    else if (rule->freq == SECONDLY && !s->odd_second &&
+             !reachable(rule->seconds, time % 60, rule->interval, 60))
         return fail(r, text, "never comes to a second of its BYSECOND");
-    return rrule_settle_count(r->a, rule, r->err);
+    return rrule_settle_count(r->a, rule, &r->steps, r->err);
 }
 
 struct lines {
@@ -363,7 +369,8 @@ struct lines {
     int64_t start;
 };
 
-static int read_rule(const struct reader *r, Str text, const struct lines *l, struct rrule_set *set, struct rrule *ret)
+static int read_rule(struct reader *r, Str text, const struct lines *l, struct rrule_set *set,
+                     struct rrule *ret)
 {
     struct said s = {.rule = {.interval = 1, .count = INT64_MAX, .until = INT64_MAX}};
     for (int pass = 0; pass < 2; pass++) {
@@ -371,7 +378,8 @@ static int read_rule(const struct reader *r, Str text, const struct lines *l, st
             Str value = part, name;
             if (!str_cut(&value, '=', &name) || !value.p || str_find(value, STR("=")) >= 0)
                 return fail(r, part, "is no NAME=VALUE");
-            if (pass == 0 ? str_eqz(name, "FREQ") && read_freq(r, value, &s) < 0 : read_part(r, name, value, &s) < 0)
+            if (pass == 0 ? str_eqz(name, "FREQ") && read_freq(r, value, &s) < 0
+                          : read_part(r, name, value, &s) < 0)
                 return -1;
         }
         if (!s.has_freq)
@@ -394,8 +402,8 @@ static int compare_dates(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* DTSTART and EXDATE may say VALUE=DATE or DATE-TIME and a TZID; RDATE only VALUE=DATE-TIME. The zone is that of the
- * schedule whatever they say. */
+/* DTSTART and EXDATE may say VALUE=DATE or DATE-TIME and a TZID; RDATE only VALUE=DATE-TIME. The zone is that
+ * of the schedule whatever they say. */
 static int check_params(const struct reader *r, Str params, bool any, bool *ret_zoned)
 {
     *ret_zoned = false;
@@ -403,7 +411,8 @@ static int check_params(const struct reader *r, Str params, bool any, bool *ret_
     for (Str rest = params, part; str_cut(&rest, ';', &part);) {
         bool zone = any && str_starts(part, STR("TZID="));
         values += !zone;
-        if ((!zone && !str_eqz(part, "VALUE=DATE-TIME") && !(any && str_eqz(part, "VALUE=DATE"))) || values > 1)
+        if ((!zone && !str_eqz(part, "VALUE=DATE-TIME") && !(any && str_eqz(part, "VALUE=DATE"))) ||
+            values > 1)
             return fail(r, part, "is not supported here");
         *ret_zoned = *ret_zoned || zone;
     }
@@ -453,7 +462,7 @@ static int read_line(const struct reader *r, Str line, struct lines *l)
     return 0;
 }
 
-static const struct rrule *read_rules(const struct reader *r, const Str *texts, size_t n, const struct lines *l,
+static const struct rrule *read_rules(struct reader *r, const Str *texts, size_t n, const struct lines *l,
                                       struct rrule_set *set)
 {
     struct rrule *rules = arena_array(r->a, struct rrule, n);
@@ -465,10 +474,11 @@ static const struct rrule *read_rules(const struct reader *r, const Str *texts, 
 
 const struct rrule_set *rrule_parse(struct arena *a, Str text, int64_t start, struct err *err)
 {
-    struct reader r = {a, STR_NONE, err};
+    struct reader r = {.a = a, .steps = LIMIT_RRULE_COUNT_STEPS, .err = err};
     struct lines l = {.start = start};
     if (text.n > LIMIT_RRULE) {
-        err_set(err, ERR_UNPROCESSABLE, "invalid recurrence rule: %zu characters, more than %d", text.n, LIMIT_RRULE);
+        err_set(err, ERR_UNPROCESSABLE, "invalid recurrence rule: %zu characters, more than %d", text.n,
+                LIMIT_RRULE);
         return NULL;
     }
     r.text = upper(a, text);

@@ -42,8 +42,8 @@ static int parse_kind(const struct json *v, enum schedule_kind *ret, struct err 
         if (!json_get(v, str_of(kinds[k].key)))
             continue;
         if (found >= 0)
-            return err_set(err, ERR_UNPROCESSABLE, "a schedule has one of %s and %s, not both", kinds[found].key,
-                           kinds[k].key);
+            return err_set(err, ERR_UNPROCESSABLE, "a schedule has one of %s and %s, not both",
+                           kinds[found].key, kinds[k].key);
         found = (int)k;
     }
     if (found < 0)
@@ -69,16 +69,18 @@ static int parse_timezone(struct arena *a, const struct json *v, struct schedule
         return err_set(err, ERR_UNPROCESSABLE, "timezone must be a name or null");
     s->zone = zone_find(name.n || s->kind == SCHEDULE_RRULE ? (name.p ? name : STR("UTC")) : STR("UTC"));
     if (!s->zone)
-        return err_set(err, ERR_UNPROCESSABLE,
-                       "invalid timezone \"%.*s\": a name of the IANA time zone database is needed, as Europe/Berlin",
-                       (int)MIN(name.n, (size_t)60), name.n ? name.p : "");
+        return err_set(
+            err, ERR_UNPROCESSABLE,
+            "invalid timezone \"%.*s\": a name of the IANA time zone database is needed, as Europe/Berlin",
+            (int)MIN(name.n, (size_t)60), name.n ? name.p : "");
     s->timezone = str_dup(a, name);
     return 0;
 }
 
 static int parse_bool(const struct json *v, bool *ret)
 {
-    static const char *const words[] = {"false", "true", "0", "1", "off", "on", "f", "t", "n", "y", "no", "yes"};
+    static const char *const words[] = {"false", "true", "0", "1", "off", "on",
+                                        "f",     "t",    "n", "y", "no",  "yes"};
     double number;
     if (json_is(v, JSON_BOOL)) {
         *ret = v->boolean;
@@ -120,8 +122,8 @@ static bool has_start(Str text)
     return false;
 }
 
-/* A rule without DTSTART gets one in its text: 2020, or for one that goes by seconds or minutes the last instant
- * before now in step with it, so that servers that count up from the start have less to do. */
+/* A rule without DTSTART gets one in its text: 2020, or for one that goes by seconds or minutes the last
+ * instant before now in step with it, so that servers that count up from the start have less to do. */
 static int parse_rrule(struct arena *a, const struct json *v, Time now, struct schedule *s, struct err *err)
 {
     const struct json *text = json_getz(v, "rrule");
@@ -138,7 +140,8 @@ static int parse_rrule(struct arena *a, const struct json *v, Time now, struct s
     int64_t period = rrule_period(s->rrule), local = (now + zone_offset(s->zone, now)) / SEC;
     if (period && local > start) {
         struct time_text t = time_iso((start + (local - start) / period * period) * SEC);
-        line = str_fmt(a, "DTSTART:%.4s%.2s%.2sT%.2s%.2s%.2s", t.s, t.s + 5, t.s + 8, t.s + 11, t.s + 14, t.s + 17);
+        line = str_fmt(a, "DTSTART:%.4s%.2s%.2sT%.2s%.2s%.2s", t.s, t.s + 5, t.s + 8, t.s + 11, t.s + 14,
+                       t.s + 17);
     }
     s->text = str_fmt(a, "%.*s\n%.*s", STR_ARG(line), STR_ARG(s->text));
     s->rrule = rrule_parse(a, s->text, start, err);
@@ -187,7 +190,7 @@ void schedule_print(const struct schedule *s, struct jw *w)
     jw_object(w);
     jw_key(w, str_of(kinds[s->kind].key));
     if (s->kind == SCHEDULE_INTERVAL) {
-        jw_double(w, (double)s->interval.every / (double)SEC);
+        jw_double(w, s->interval.seconds);
         jw_key(w, STR("anchor_date"));
         interval_print_anchor(&s->interval, w);
     } else {
@@ -218,7 +221,8 @@ Str schedule_describe(struct arena *a, const struct schedule *s)
     Str what = s->text, zone = STR("");
     if (s->kind == SCHEDULE_INTERVAL) {
         Dur d = s->interval.every;
-        Str days = d < DAY ? STR("") : str_fmt(a, "%lld day%s, ", (long long)(d / DAY), d / DAY == 1 ? "" : "s");
+        Str days =
+            d < DAY ? STR("") : str_fmt(a, "%lld day%s, ", (long long)(d / DAY), d / DAY == 1 ? "" : "s");
         Str fraction = d % SEC ? str_fmt(a, ".%06d", (int)(d % SEC)) : STR("");
         what = str_fmt(a, "%.*s%d:%02d:%02d%.*s", STR_ARG(days), (int)(d / HOUR % 24), (int)(d / MINUTE % 60),
                        (int)(d / SEC % 60), STR_ARG(fraction));
@@ -251,8 +255,8 @@ static int64_t wall_next(struct wall_walk *w)
     return t;
 }
 
-/* The first wall time from which on instants are not before t: where clocks have been set back not long ago, that is
- * when they show something new. */
+/* The first wall time from which on instants are not before t: where clocks have been set back not long ago,
+ * that is when they show something new. */
 static Time wall_from(const struct zone *z, Time t)
 {
     Time change = zone_change_before(z, t);
@@ -280,8 +284,8 @@ static void run_add(struct run *r, Time t)
     r->n = MIN(r->n + 1, r->max);
 }
 
-/* The wall time up to which instants not after t may still come: those in the hour that clocks skip count from its
- * beginning again, and so may land before t. */
+/* The wall time up to which instants not after t may still come: those in the hour that clocks skip count
+ * from its beginning again, and so may land before t. */
 static Time wall_until(const struct zone *z, Time t)
 {
     Time change = zone_change_after(z, t);

@@ -7,16 +7,18 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Compiled zones (RFC 8536) are read from here. Parsed by ourselves: libical keeps each zone as a list of VTIMEZONE
- * parts, guesses years past the file's end from the last ones, and is not safe to call from several threads. */
+/* Compiled zones (RFC 8536) are read from here. libical has no look-up from wall time to both instants that
+ * it may mean, and for its offsets alone (right to 2037, wrong for St. John's and Gaza after that) it is not
+ * worth it. */
 #define ZONEINFO "/usr/share/zoneinfo"
 #define FILE_MAX ((size_t)256 << 10) /* the largest is 4 KB */
 #define CYCLE (146097 * DAY)         /* 400 years: the calendar repeats, week days and all */
 #define SPAN_YEARS 402               /* a cycle and room */
 
-/* offset[0] is in force until at[0], offset[i + 1] from at[i] on. Where the file ends with a rule for all years to come,
- * its changes are written out for a whole cycle; what lies past the horizon is looked up a number of cycles
- * earlier. wall[i] is what clocks show when at[i] comes, before they are set: ascending as at[] is. */
+/* offset[0] is in force until at[0], offset[i + 1] from at[i] on. Where the file ends with a rule for all
+ * years to come, its changes are written out for a whole cycle; what lies past the horizon is looked up a
+ * number of cycles earlier. wall[i] is what clocks show when at[i] comes, before they are set: ascending as
+ * at[] is. */
 struct zone {
     Str name;
     size_t n;
@@ -102,8 +104,8 @@ static bool take_yearly(Str *s, struct yearly *y)
         return false;
     if (take(s, 'M')) {
         y->kind = 'M';
-        if (!take_number(s, 12, &y->month) || !take(s, '.') || !take_number(s, 5, &y->week) || !take(s, '.') ||
-            !take_number(s, 6, &y->weekday) || !y->month || !y->week)
+        if (!take_number(s, 12, &y->month) || !take(s, '.') || !take_number(s, 5, &y->week) ||
+            !take(s, '.') || !take_number(s, 6, &y->weekday) || !y->month || !y->week)
             return false;
     } else {
         if (take(s, 'J'))
@@ -200,14 +202,16 @@ static bool read_header(Str s, int time_size, struct block *ret)
 }
 
 /* `known` is the last time that the file lists, TIME_NONE where it lists none. */
-static void add_footer(struct changes *c, int32_t first, const struct footer *f, Time known, Time *ret_horizon)
+static void add_footer(struct changes *c, int32_t first, const struct footer *f, Time known,
+                       Time *ret_horizon)
 {
     int64_t year = 1970;
     int month, day;
     if (known != TIME_NONE)
         civil_date(known / DAY - (known < 0), &year, &month, &day);
     for (int64_t y = year - 1; y <= year + SPAN_YEARS; y++) {
-        struct change two[2] = {{yearly_at(&f->end, y, f->dst), f->std}, {yearly_at(&f->start, y, f->std), f->dst}};
+        struct change two[2] = {{yearly_at(&f->end, y, f->dst), f->std},
+                                {yearly_at(&f->start, y, f->std), f->dst}};
         bool swap = two[1].at < two[0].at;
         for (int i = 0; i < 2; i++) {
             const struct change *x = &two[swap ? 1 - i : i];
@@ -232,7 +236,8 @@ static struct zone *zone_read(struct arena *a, Str name, Str file)
         if (!read_header(file, 8, &b))
             return NULL;
     }
-    const uint8_t *at = (const uint8_t *)file.p + 44, *kind = at + b.times * (size_t)word, *type = kind + b.times;
+    const uint8_t *at = (const uint8_t *)file.p + 44, *kind = at + b.times * (size_t)word,
+                  *type = kind + b.times;
     int32_t first = (int32_t)be(type, 4);
     Time known = TIME_NONE;
     struct changes c = {.a = a};
@@ -270,8 +275,8 @@ static struct zone *zone_read(struct arena *a, Str name, Str file)
     return z;
 }
 
-/* Letters, digits, '_', '+', '-' in parts between single slashes: no way out of the folder, and none of the files there
- * that are no zones. */
+/* Letters, digits, '_', '+', '-' in parts between single slashes: no way out of the folder, and none of the
+ * files there that are no zones. */
 static bool name_ok(Str name)
 {
     if (!name.n || name.n > 60 || name.p[0] == '/' || name.p[name.n - 1] == '/')

@@ -145,8 +145,8 @@ static void spec_write(struct buf *b, const struct run_spec *s)
         jw_object(&w);
         jw_kstr(&w, "network", s->network);
         put_strs(&w, "network_allow", s->network_allow.v, s->network_allow.n);
-        put_strs(&w, "read_only", s->read_only.v, s->read_only.n);
         jw_kstr(&w, "python", s->python);
+        jw_kstr(&w, "client", s->client);
         put_strs(&w, "packages", s->packages.v, s->packages.n);
         jw_end(&w);
     }
@@ -253,7 +253,7 @@ int run_spec_read(struct arena *a, Str dir, struct run_spec *ret, struct err *er
         s.network = json_get_str(sandbox, STR("network"));
         s.python = json_get_str(sandbox, STR("python"));
         GET_STRS(a, json_getz(sandbox, "network_allow"), &s.network_allow);
-        GET_STRS(a, json_getz(sandbox, "read_only"), &s.read_only);
+        s.client = json_get_str(sandbox, STR("client"));
         GET_STRS(a, json_getz(sandbox, "packages"), &s.packages);
     }
     *ret = s;

@@ -36,8 +36,8 @@ struct run_spec {
     bool sandbox;
     Str network;         /* "open", "none" or "allow" */
     VEC(Str) network_allow;
-    VEC(Str) read_only;  /* paths shown inside as they are outside */
     Str python;          /* version wanted; STR_NONE: the default's */
+    Str client;          /* "prefect==3.8.8"; STR_NONE: the default one */
     VEC(Str) packages;
 };
 

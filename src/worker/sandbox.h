@@ -15,7 +15,7 @@
 
 #define SANDBOX_HOME "/home/run"
 
-#define SANDBOX_LISTENERS 2
+#define SANDBOX_LISTENERS 3
 
 enum sandbox_network { SANDBOX_OPEN, SANDBOX_CLOSED };
 
@@ -31,6 +31,9 @@ struct sandbox_spec {
     int listen_ports[SANDBOX_LISTENERS]; /* closed network: sockets that listen inside are handed out; 0: none */
     Str hosts;               /* closed network: more names for 127.0.0.1, separated by spaces; STR_NONE: none */
     Str address;             /* closed network: one more IPv4 address that the inside has; STR_NONE: none */
+    struct sandbox_file {
+        const char *path, *text;
+    } files[3];              /* small files of ours, at paths below /etc; unused ones are NULL */
     Str group;               /* name of the control group */
     int64_t memory_mb, pids, disk_mb; /* 0: 4096, 1024, 1024 */
     double cpus;             /* 0: all */
@@ -55,6 +58,7 @@ struct sandbox_root {
     } *mounts;
     size_t count;
     const char *hosts;      /* text of /etc/hosts; NULL: the machine's */
+    struct sandbox_file files[3];
     const char *cwd;
     int64_t disk_mb;
     unsigned uid, gid;      /* inside, owner of scratch space */

@@ -83,6 +83,7 @@ int sandbox_root_plan(struct arena *a, const struct sandbox_spec *s, struct sand
     *ret = (struct sandbox_root){.disk_mb = s->disk_mb, .cwd = s->cwd.p ? str_z(a, s->cwd) : SANDBOX_HOME};
     if (s->network == SANDBOX_CLOSED)
         ret->hosts = str_fmt(a, "127.0.0.1 localhost run %.*s\n::1 localhost\n", STR_ARG(s->hosts)).p;
+    memcpy(ret->files, s->files, sizeof ret->files);
     plan_system(a, ret, ret->hosts);
     for (size_t i = 0; i < s->read_only_count; i++)
         if (s->read_only[i].p[0] != '/' || add_path(a, ret, str_z(a, s->read_only[i]), false) < 0)
@@ -126,7 +127,7 @@ static int restrict_mount(const char *path, uint64_t flags)
     return (int)syscall(SYS_mount_setattr, AT_FDCWD, path, AT_RECURSIVE, &attr, sizeof attr);
 }
 
-static int show(const struct sandbox_mount *m)
+static int show(const struct sandbox_mount *m, unsigned uid, unsigned gid)
 {
     char source[PATH_MAX], target[PATH_MAX];
     if (snprintf(source, sizeof source, "/old%s", m->source) >= (int)sizeof source ||
@@ -141,6 +142,8 @@ static int show(const struct sandbox_mount *m)
     if (m->directory ? mkdir(target, 0755) < 0 && errno != EEXIST : make_file(target, NULL) < 0)
         return -1;
     if (mount(source, target, NULL, BIND | REC, NULL) < 0)
+        return -1;
+    if (m->writable && chown(target, uid, gid) < 0)
         return -1;
     return restrict_mount(target, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (m->writable ? 0 : MOUNT_ATTR_RDONLY));
 }
@@ -206,6 +209,12 @@ static const char *make_etc(const struct sandbox_root *r)
         make_file("/new/etc/group", "root:x:0:\nrun:x:1000:\nnogroup:x:65534:\n") < 0 ||
         make_file("/new/etc/hostname", "run\n") < 0 || (r->hosts && make_file("/new/etc/hosts", r->hosts) < 0))
         return "writing /etc";
+    for (size_t i = 0; i < COUNT_OF(r->files); i++) {
+        char path[PATH_MAX];
+        snprintf(path, sizeof path, "/new%s", r->files[i].path ? r->files[i].path : "");
+        if (r->files[i].path && make_file(path, r->files[i].text) < 0)
+            return "writing files of ours to /etc";
+    }
     return NULL;
 }
 
@@ -245,7 +254,7 @@ const char *sandbox_root_enter(const struct sandbox_root *r)
     for (size_t i = 0; i < r->count; i++) {
         static char what[PATH_MAX];
         snprintf(what, sizeof what, "showing %s", r->mounts[i].target);
-        if (show(&r->mounts[i]) < 0)
+        if (show(&r->mounts[i], r->uid, r->gid) < 0)
             return what;
     }
     if (mkdir("/new/proc", 0555) < 0 || mount("proc", "/new/proc", "proc", NOSUID | NODEV | NOEXEC, NULL) < 0)

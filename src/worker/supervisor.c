@@ -11,44 +11,56 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "assets/assets.h"
 #include "base/log.h"
-#include "worker/child.h"
-#include "worker/lines.h"
-#include "worker/uplink.h"
+#include "worker/supervisor_int.h"
 
-#define LOGGER_OUTPUT "millpond.output"
-#define LOGGER_SELF "millpond.supervisor"
 #define DRAIN (2 * SEC) /* after the end: for what is still in the pipes */
 #define HOLD (500 * MSEC) /* a traceback that does not go on is one */
+#define RECORD_MAX ((size_t)1 << 20)
 
-struct stream {
-    int fd; /* -1: at its end */
-    struct lines lines;
-};
+Str supervisor_group(const struct supervisor *s)
+{
+    Str name = s->dir;
+    for (size_t i = 0; i < s->dir.n; i++)
+        if (s->dir.p[i] == '/')
+            name = str_sub(s->dir, i + 1, s->dir.n);
+    return name;
+}
 
-struct supervisor {
-    struct arena *a;
-    Str dir;
-    struct run_spec spec;
-    struct run_status status;
-    struct uplink *uplink;
-    struct child child;
-    struct stream streams[2];
-    int signals;      /* signalfd */
-    bool exited;      /* the child has */
-    struct run_end end;
-    Dur started, stop_at, kill_at; /* monotonic; 0: none */
-    bool killed;
-};
-
-static void note(struct supervisor *s, int level, const char *fmt, ...) PRINTF_LIKE(3, 4);
-static void note(struct supervisor *s, int level, const char *fmt, ...)
+void supervisor_note(struct supervisor *s, int level, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
     AUTO(arena_freep) struct arena *a = arena_create();
     uplink_log(s->uplink, LOGGER_SELF, level, str_vfmt(a, fmt, ap), /* is_output: */ false);
     va_end(ap);
+}
+
+void supervisor_connect(struct supervisor *s)
+{
+    if (!s->uplink)
+        s->uplink = uplink_start(&(struct uplink_options){
+            .api = &s->spec.api,
+            .flow_run_id = s->spec.flow_run_id,
+            .claim_state = s->spec.claim_state,
+            .identifier = s->status.identifier,
+        });
+}
+
+/* The configuration with "[api] #x_echo" made "[api, x_echo]", or left a comment. */
+Str supervisor_logging(struct arena *a, bool with_echo)
+{
+    Str text = asset_find("logging.yml");
+    AUTO(buf_free) struct buf b = BUF((size_t)64 << 10);
+    for (Str line; str_cut(&text, '\n', &line);) {
+        ptrdiff_t at = str_find(line, STR("] #"));
+        if (with_echo && at >= 0)
+            buf_fmt(&b, "%.*s, %.*s]\n", (int)at, line.p, (int)line.n - (int)at - 3, line.p + at + 3);
+        else
+            buf_fmt(&b, "%.*s\n", STR_ARG(line));
+    }
+    return str_dup(a, buf_view(&b));
 }
 
 static void save_status(struct supervisor *s)
@@ -79,8 +91,53 @@ static void echo(const char *p, size_t n)
 static void on_line(void *user, int stream, Str line)
 {
     struct supervisor *s = user;
-    if (s->spec.capture)
+    if (s->building) {
+        char *words = s->last_words[s->spoken++ % (int)COUNT_OF(s->last_words)];
+        snprintf(words, sizeof s->last_words[0], "%.*s", STR_ARG(line));
+        uplink_log(s->uplink, LOGGER_ENVIRONMENT, UPLINK_INFO, line, /* is_output: */ true);
+    } else if (s->spec.capture) {
         uplink_log(s->uplink, LOGGER_OUTPUT, stream == 1 ? UPLINK_INFO : UPLINK_WARNING, line, /* is_output: */ true);
+    }
+}
+
+/* Copies to our output and into the log; marked records, which the client has shipped itself, to our output alone. */
+static void feed_marked(struct stream *st, const char *p, size_t n)
+{
+    while (n) {
+        size_t len = 0;
+        if (st->in_record) {
+            while (len < n && p[len] != '\x1f')
+                len++;
+            st->record += len;
+            echo(p, len);
+            if (len < n || st->record > RECORD_MAX) {
+                st->in_record = false;
+                st->at_start = true;
+                if (len < n && ++len < n && p[len] == '\n') {
+                    echo("\n", 1);
+                    len++;
+                }
+            }
+        } else if (st->at_start && *p == '\x1e') {
+            st->in_record = true;
+            st->record = 0;
+            len = 1;
+        } else if (st->at_start && *p == '\n' && st->record) {
+            echo("\n", 1); /* a record's own, in another read */
+            len = 1;
+            st->record = 0;
+        } else {
+            st->record = 0;
+            while (len < n && p[len] != '\n')
+                len++;
+            st->at_start = len < n;
+            len += len < n;
+            echo(p, len);
+            lines_feed(&st->lines, p, len);
+        }
+        p += len;
+        n -= len;
+    }
 }
 
 static void read_stream(struct supervisor *s, struct stream *st)
@@ -91,8 +148,9 @@ static void read_stream(struct supervisor *s, struct stream *st)
         return;
     if (n > 0) {
         if (s->spec.echo)
-            echo(bytes, (size_t)n);
-        lines_feed(&st->lines, bytes, (size_t)n);
+            feed_marked(st, bytes, (size_t)n);
+        else
+            lines_feed(&st->lines, bytes, (size_t)n);
         return;
     }
     lines_flush(&st->lines);
@@ -110,7 +168,9 @@ static void stop(struct supervisor *s, enum stop_reason reason)
     s->stop_at = 0;
     static const char *const why[] = {
         [STOP_CANCEL] = "cancelled", [STOP_TIME_LIMIT] = "over its time limit", [STOP_ASKED] = "asked to stop"};
-    note(s, UPLINK_INFO, "The run is %s: its process gets %g seconds to end.", why[reason], (double)s->spec.limits.grace / SEC);
+    supervisor_note(s, UPLINK_INFO, "The run is %s: its process gets %g seconds to end.", why[reason], (double)s->spec.limits.grace / SEC);
+    if (reason != STOP_ASKED)
+        control_cancel(&s->control); /* or it would report a crash */
     child_signal(&s->child, SIGTERM);
 }
 
@@ -136,8 +196,15 @@ static int wait_ms(Dur until, int most)
     return most < 0 ? ms : MIN(ms, most);
 }
 
-/* From the start to the end of the process and of what it has written. */
-static void watch(struct supervisor *s)
+bool supervisor_wait(struct supervisor *s, Dur d)
+{
+    struct pollfd f = {.fd = s->signals, .events = POLLIN};
+    if (poll(&f, 1, (int)(d / MSEC)) > 0)
+        read_signals(s);
+    return s->end.reason == STOP_NONE;
+}
+
+void supervisor_watch(struct supervisor *s)
 {
     Dur drain_until = 0;
     for (;;) {
@@ -145,7 +212,7 @@ static void watch(struct supervisor *s)
         if (s->stop_at && now >= s->stop_at)
             stop(s, STOP_TIME_LIMIT);
         if (s->kill_at && now >= s->kill_at && !s->exited && !s->killed) {
-            note(s, UPLINK_WARNING, "The process did not end in time and is killed.");
+            supervisor_note(s, UPLINK_WARNING, "The process did not end in time and is killed.");
             child_kill_tree(&s->child);
             s->killed = true;
         }
@@ -157,10 +224,11 @@ static void watch(struct supervisor *s)
         if (s->exited && (!open || now >= drain_until))
             break;
         bool room = uplink_room(s->uplink), held = s->streams[0].lines.traceback || s->streams[1].lines.traceback;
-        struct pollfd f[3] = {
+        struct pollfd f[4] = {
             {.fd = s->signals, .events = POLLIN},
             {.fd = room ? s->streams[0].fd : -1, .events = POLLIN},
             {.fd = room ? s->streams[1].fd : -1, .events = POLLIN},
+            {.fd = control_poll(&s->control), .events = POLLIN},
         };
         int ms = wait_ms(s->stop_at, wait_ms(s->exited ? drain_until : s->killed ? 0 : s->kill_at, -1));
         if (!room && open)
@@ -172,6 +240,8 @@ static void watch(struct supervisor *s)
             die("poll: %s", strerror(errno));
         if (f[0].revents)
             read_signals(s);
+        if (f[3].revents)
+            control_step(&s->control);
         for (int i = 0; i < 2; i++) {
             if (f[1 + i].revents)
                 read_stream(s, &s->streams[i]);
@@ -186,43 +256,49 @@ static void watch(struct supervisor *s)
     }
 }
 
-/* The last part of the directory's path. */
-static Str group_name(const struct supervisor *s)
+int supervisor_pipes(struct supervisor *s, int ret_fds[2], struct err *err)
 {
-    Str name = s->dir;
-    for (size_t i = 0; i < s->dir.n; i++)
-        if (s->dir.p[i] == '/')
-            name = str_sub(s->dir, i + 1, s->dir.n);
-    return name;
+    for (int i = 0; i < 2; i++) {
+        int fds[2];
+        if (pipe2(fds, O_CLOEXEC) < 0)
+            return err_errno(err, "making a pipe");
+        ret_fds[i] = fds[1];
+        s->streams[i].fd = fds[0];
+        s->streams[i].at_start = true;
+        lines_init(&s->streams[i].lines, 1 + i, on_line, s);
+    }
+    return 0;
 }
 
+/* The plain way: a process of this machine. */
 static int start(struct supervisor *s, struct err *err)
 {
-    int out[2], errs[2];
-    if (pipe2(out, O_CLOEXEC) < 0 || pipe2(errs, O_CLOEXEC) < 0)
-        return err_errno(err, "making a pipe");
+    struct arena *a = s->a;
+    Str work = str_fmt(a, "%.*s/work", STR_ARG(s->dir)), logging = str_fmt(a, "%.*s/logging.yml", STR_ARG(s->dir));
+    if (!env_get(&s->spec.env, STR("PREFECT_LOGGING_SETTINGS_PATH")).p) {
+        if (file_replace(logging.p, supervisor_logging(a, s->spec.echo), /* durable: */ false, err) < 0)
+            return -1;
+        env_set(a, &s->spec.env, STR("PREFECT_LOGGING_SETTINGS_PATH"), logging);
+    }
+    if (!s->spec.cwd.p && mkdir(work.p, 0700) < 0 && errno != EEXIST)
+        return err_errno(err, "making directory %s", work.p);
     AUTO(buf_free) struct buf notes = BUF(4096);
-    cgroup_create(s->a, group_name(s), &(struct cgroup_limits){0}, &s->child.group, &notes);
+    cgroup_create(a, supervisor_group(s), &(struct cgroup_limits){0}, &s->child.group, &notes);
+    control_open(&s->control, a, &s->spec.env);
+    int out[2];
+    if (supervisor_pipes(s, out, err) < 0)
+        return -1;
     struct child_plain p = {
         .argv = s->spec.argv.v,
         .argc = s->spec.argv.n,
         .env = &s->spec.env,
-        .cwd = s->spec.cwd,
-        .out_fd = out[1],
-        .err_fd = errs[1],
+        .cwd = s->spec.cwd.p ? s->spec.cwd : work,
+        .out_fd = out[0],
+        .err_fd = out[1],
     };
-    if (!p.cwd.p) {
-        p.cwd = str_fmt(s->a, "%.*s/work", STR_ARG(s->dir));
-        if (mkdir(p.cwd.p, 0700) < 0 && errno != EEXIST)
-            return err_errno(err, "making directory %s", p.cwd.p);
-    }
     int rc = child_start(&p, &s->child, err);
+    close(out[0]);
     close(out[1]);
-    close(errs[1]);
-    s->streams[0].fd = out[0];
-    s->streams[1].fd = errs[0];
-    lines_init(&s->streams[0].lines, 1, on_line, s);
-    lines_init(&s->streams[1].lines, 2, on_line, s);
     return rc;
 }
 
@@ -236,7 +312,9 @@ static void note_use(struct supervisor *s)
     if (g.cpu >= 0)
         cpu = (double)g.cpu / SEC;
     s->end.out_of_memory = g.oom_kills > 0;
-    note(s, UPLINK_DEBUG, "The process ended with %s %d after %.1f s: %.2f s of CPU, %lld MiB of memory at most.",
+    if (s->spec.limits.memory_mb)
+        s->end.detail = str_fmt(s->a, "%lld MiB", (long long)s->spec.limits.memory_mb);
+    supervisor_note(s, UPLINK_DEBUG, "The process ended with %s %d after %.1f s: %.2f s of CPU, %lld MiB of memory at most.",
          s->end.code < 0 ? "signal" : "status", s->end.code < 0 ? -s->end.code : s->end.code,
          (double)(time_monotonic() - s->started) / SEC, cpu, (long long)(peak >> 20));
 }
@@ -280,7 +358,7 @@ static void inherit(struct supervisor *s)
     s->status = old;
     s->end = old.ended ? old.end : (struct run_end){.started = true, .reason = STOP_LOST, .time_limit = s->spec.limits.time};
     AUTO(buf_free) struct buf notes = BUF(4096);
-    cgroup_create(s->a, group_name(s), &(struct cgroup_limits){0}, &s->child.group, &notes);
+    cgroup_create(s->a, supervisor_group(s), &(struct cgroup_limits){0}, &s->child.group, &notes);
     (void)cgroup_kill(&s->child.group);
     cgroup_remove(&s->child.group);
 }
@@ -291,7 +369,12 @@ static void run(struct supervisor *s)
     s->started = time_monotonic();
     s->end = (struct run_end){.started = true, .time_limit = s->spec.limits.time};
     s->status.phase = STR("running");
-    if (start(s, &err) < 0) {
+    int rc = s->spec.sandbox ? managed_prepare(s, &err) : 0;
+    if (rc == 0) {
+        s->started = time_monotonic();
+        rc = s->spec.sandbox ? managed_start(s, &err) : start(s, &err);
+    }
+    if (rc < 0) {
         log_at(LOG_WARN, "supervisor", "the run did not start", "error=\"%s\"", err.text);
         s->end.started = false;
         s->end.code = 127;
@@ -311,6 +394,7 @@ int supervisor_main(int argc, char **argv)
         die("out of memory");
     s->a = arena_create();
     s->dir = str_of(argv[argc - 1]);
+    s->control = (struct control){.listener = -1, .fd = -1};
     struct err err;
     int lock = run_dir_lock(s->dir, &err);
     if (lock < 0 || run_spec_read(s->a, s->dir, &s->spec, &err) < 0) {
@@ -328,20 +412,17 @@ int supervisor_main(int argc, char **argv)
         s->status.identifier = str_fmt(s->a, "%s:%d", host, (int)getpid());
         run(s); /* first of all: forking comes before threads */
     }
-    s->uplink = uplink_start(&(struct uplink_options){
-        .api = &s->spec.api,
-        .flow_run_id = s->spec.flow_run_id,
-        .claim_state = s->spec.claim_state,
-        .identifier = s->status.identifier,
-    });
+    supervisor_connect(s);
     if (!report_only && s->end.started) {
         if (s->spec.limits.time)
             s->stop_at = s->started + s->spec.limits.time;
         s->status.pid = s->child.pid;
         save_status(s);
-        watch(s);
+        supervisor_watch(s);
         note_use(s);
         child_clear(&s->child);
+        managed_clear(s);
+        control_close(&s->control);
     }
     if (!s->status.ended) {
         s->status.phase = STR("ended");

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -446,6 +447,8 @@ int worker_main(const struct worker_options *o, struct err *err)
         return -1;
     }
     int signals = block_signals(&before);
+    if (o->managed) /* a server that is killed starts another of us when it is back */
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
     runs_adopt(&c);
     crew_add(&c, c.o.managed ? (struct job){.kind = JOB_DISCOVER} : (struct job){.kind = JOB_REFRESH, .pool = c.pools}, 0);
     struct hand hands[HANDS];

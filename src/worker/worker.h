@@ -25,7 +25,7 @@ struct worker_options {
     bool run_once;               /* what is due now, then wait for it, then return */
     bool create_pool_if_not_found;
     Str base_job_template;       /* JSON, for a pool that is created; STR_NONE: the server's for the type */
-    bool managed;
+    bool managed;                /* every pool whose type ends in ":managed"; stops when its parent dies */
     Str home;                    /* $MILLPOND_HOME; STR_NONE: from the environment, else ~/.millpond */
     Str exe;                     /* STR_NONE: /proc/self/exe */
     struct client_options api;   /* of this process and of the runs */

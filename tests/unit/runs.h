@@ -148,7 +148,9 @@ static inline int insert_run(struct setup *s, struct run_options o, Uuid *ret, s
 {
     struct world *w = s->w;
     struct flow_run r;
+    struct state state;
     struct verdict_result got;
+    struct orchestration asked = asking(s, POLICY_MINIMAL, true);
     record_init(&flow_run_resource, &r);
     r.id = *ret = uuid_v7();
     r.created = r.updated = w->now;
@@ -163,9 +165,14 @@ static inline int insert_run(struct setup *s, struct run_options o, Uuid *ret, s
     r.infrastructure_pid = o.pid ? str_of(o.pid) : STR_NONE;
     r.created_by = o.created_by ? str_of(o.created_by) : STR_NONE;
     r.run_count = r.total_run_time = r.auto_scheduled = 0;
-    if (record_insert(w->c, &flow_run_resource, &r, "", err) < 0)
+    if (!o.state)
+        return record_insert(w->c, &flow_run_resource, &r, "", err) < 0 ? -1 : 0;
+    w->now += MSEC;
+    if (state_of(w, o.state, &state, err) < 0)
         return -1;
-    return o.state ? propose(s, r.id, o.state, POLICY_MINIMAL, true, &got, err) : 0;
+    asked.now = w->now;
+    asked.insert = "";
+    return orchestrate_flow_run(&asked, &r, &state, &got, err);
 }
 
 struct task_options {
@@ -177,7 +184,9 @@ static inline int insert_task(struct setup *s, struct task_options o, Uuid *ret,
 {
     struct world *w = s->w;
     struct task_run r;
+    struct state state;
     struct verdict_result got;
+    struct orchestration asked = asking(s, POLICY_MINIMAL, true);
     record_init(&task_run_resource, &r);
     r.id = *ret = uuid_v7();
     r.created = r.updated = w->now;
@@ -189,9 +198,14 @@ static inline int insert_task(struct setup *s, struct task_options o, Uuid *ret,
     r.tags = o.tags ? str_of(o.tags) : STR("[]");
     r.labels = r.task_inputs = STR("{}");
     r.run_count = r.flow_run_run_count = r.total_run_time = 0;
-    if (record_insert(w->c, &task_run_resource, &r, "", err) < 0)
+    if (!o.state)
+        return record_insert(w->c, &task_run_resource, &r, "", err) < 0 ? -1 : 0;
+    w->now += MSEC;
+    if (state_of(w, o.state, &state, err) < 0)
         return -1;
-    return o.state ? propose_task(s, r.id, o.state, POLICY_MINIMAL, true, &got, err) : 0;
+    asked.now = w->now;
+    asked.insert = "ON CONFLICT DO NOTHING";
+    return orchestrate_task_run(&asked, &r, &state, &got, err);
 }
 
 static inline char letter_of(const struct verdict_result *r)

@@ -125,6 +125,36 @@ static int statements(struct world *w, struct err *err)
     return 0;
 }
 
+/* A run that is inserted with its first state, unless it is there. */
+static int inserting(struct world *w, struct err *err)
+{
+    struct setup s;
+    Uuid id, again;
+    struct flow_run r, stored;
+    struct verdict_result got;
+    TRY(start(w, &s, err));
+    TRY(insert_run(&s, (struct run_options){.state = NULL}, &id, err));
+    TRY(get(&s, id, &r, err));
+    struct state state = state_new(STATE_SCHEDULED, STR_NONE, STR_NONE, w->now);
+    struct orchestration o = asking(&s, POLICY_MINIMAL, true);
+    o.insert = "ON CONFLICT (flow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING";
+    for (int i = 0; i < 2; i++) {
+        outbox_init(&w->out, w->a);
+        r.id = again = uuid_v7();
+        r.idempotency_key = STR("once");
+        db_test_fail_at(conn_db(w->c), MANY_STATEMENTS);
+        TRY(orchestrate_flow_run(&o, &r, &state, &got, err));
+        EXPECT_INT(MANY_STATEMENTS - db_test_fail_at(conn_db(w->c), 0), i ? 2 : 3); /* the flow, the run, the state */
+        EXPECT(got.exists == (i == 1) && got.wrote == (i == 0));
+        EXPECT_INT((int64_t)w->out.events.n, i ? 0 : 1);
+        EXPECT_INT(record_by_id(w->c, w->a, &flow_run_resource, again, &stored, err), i ? 0 : 1);
+        if (i == 0)
+            EXPECT(record_diff(&flow_run_resource, &stored, &r) == 0);
+        r.state_id = UUID_NIL;
+    }
+    return 0;
+}
+
 /* Every statement of a transition fails in turn: the error comes up, and the savepoint leaves nothing of it. */
 static int each_failure(struct world *w, struct err *err)
 {
@@ -504,6 +534,46 @@ static int parsing(struct world *w, struct err *err)
     return 0;
 }
 
+/* Policies are checked, and old names for retries are understood. */
+static int policies(struct world *w, struct err *err)
+{
+    static const struct {
+        bool task;
+        const char *body, *loc; /* loc of what is wrong, or … */
+        const char *text;       /* … what is kept */
+    } cases[] = {
+        {false, "{}", NULL, "{}"},
+        {false, "{\"max_retries\":2,\"retry_delay_seconds\":3}", NULL, "{\"max_retries\":2,\"retry_delay_seconds\":3.0,\"retries\":2,\"retry_delay\":3}"},
+        {false, "{\"max_retries\":2,\"retries\":5}", NULL, "{\"max_retries\":2,\"retries\":5}"},
+        {false, "{\"retry_type\":\"reschedule\",\"resuming\":true}", NULL, "{\"resuming\":true,\"retry_type\":\"reschedule\"}"},
+        {false, "{\"retry_type\":\"later\"}", "[\"p\",\"retry_type\"]", NULL},
+        {false, "{\"retry_delay\":\"x\"}", "[\"p\",\"retry_delay\"]", NULL},
+        {false, "{\"pause_keys\":[1]}", "[\"p\",\"pause_keys\",0]", NULL},
+        {true, "{\"max_retries\":2,\"retry_delay_seconds\":0.5}", NULL, "{\"max_retries\":2,\"retry_delay_seconds\":0.5,\"retries\":2,\"retry_delay\":0.5}"},
+        {true, "{\"retry_delay\":[1, 2.50]}", NULL, "{\"retry_delay\":[1, 2.50]}"},
+        {true, "{\"retry_delay\":-5}", NULL, "{\"retry_delay\":-5}"},
+        {true, "{\"retry_delay\":\"x\"}", "[\"p\",\"retry_delay\"]", NULL},
+        {true, "{\"retry_delay\":[1,\"x\"]}", "[\"p\",\"retry_delay\"]", NULL},
+        {true, "{\"retry_delay\":{}}", "[\"p\",\"retry_delay\"]", NULL},
+        {true, "{\"retry_delay\":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}", "[\"p\",\"retry_delay\"]", NULL},
+        {true, "{\"retry_jitter_factor\":-0.1}", "[\"p\",\"retry_jitter_factor\"]", NULL},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct violations v = {.a = w->a, .prefix = STR("[\"p\"")};
+        const struct resource *shape = cases[i].task ? &task_run_policy_shape : &flow_run_policy_shape;
+        void *rec = arena_alloc(w->a, shape->size);
+        record_init(shape, rec);
+        record_parse(w->a, shape, 0, json_parse(w->a, str_of(cases[i].body), err), rec, &v);
+        if (v.list.n != (cases[i].loc != NULL))
+            return err_set(err, ERR_INTERNAL, "%s: %zu violations", cases[i].body, v.list.n);
+        if (cases[i].loc)
+            EXPECT_STR(v.list.v[0].loc, cases[i].loc);
+        else
+            EXPECT_STR(shape_text(w->a, shape, rec), cases[i].text);
+    }
+    return 0;
+}
+
 static int computed(struct world *w, struct err *err)
 {
     Time t = w->now;
@@ -523,6 +593,7 @@ static const struct db_case cases[] = {
     {"the row of a run", row_of_a_run},
     {"instants of states", instants},
     {"statements of a transition", statements},
+    {"runs made with their state", inserting},
     {"each failure", each_failure},
     {"subflows", subflow},
     {"retries of tasks for old clients", retry_of_tasks},
@@ -530,6 +601,7 @@ static const struct db_case cases[] = {
     {"alarms", alarms},
     {"answers", answers},
     {"reading states", parsing},
+    {"policies", policies},
     {"computed values", computed},
 };
 

@@ -216,11 +216,11 @@ static void test_run_dir(void **state)
         .sandbox = true,
         .network = STR("none"),
         .python = STR("3.11"),
+        .client = STR("prefect==3.8.8"),
     };
     vec_push(a, &spec.argv, STR("sh"));
     vec_push(a, &spec.argv, STR("-c"));
     vec_push(a, &spec.packages, STR("numpy==2.0"));
-    vec_push(a, &spec.read_only, STR("/opt/x"));
     env_set(a, &spec.env, STR("A"), STR("1"));
     env_set(a, &spec.env, STR("B"), STR("two\nlines"));
     env_set(a, &spec.env, STR("C"), STR("gone"));
@@ -235,7 +235,7 @@ static void test_run_dir(void **state)
     assert_int_equal(run_spec_read(a, dir, &r, &err), 0);
     assert_true(uuid_eq(r.flow_run_id, spec.flow_run_id) && uuid_eq(r.claim_state, spec.claim_state));
     assert_true(str_eq(r.name, spec.name) && str_eq(r.pool, spec.pool) && str_eq(r.pool_type, spec.pool_type));
-    assert_true(r.argv.n == 2 && str_eqz(r.argv.v[1], "-c") && r.packages.n == 1 && r.read_only.n == 1);
+    assert_true(r.argv.n == 2 && str_eqz(r.argv.v[1], "-c") && r.packages.n == 1 && str_eqz(r.client, "prefect==3.8.8"));
     assert_true(r.env.n == 2 && str_eqz(env_get(&r.env, STR("A")), "one") && str_eqz(env_get(&r.env, STR("B")), "two\nlines"));
     assert_true(r.capture && !r.echo && r.sandbox && str_eqz(r.network, "none") && !r.cwd.p && !r.api.auth_string.p);
     assert_true(str_eqz(r.api.api_key, "secret"));

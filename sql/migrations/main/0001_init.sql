@@ -1,7 +1,7 @@
 -- A workspace's records. Types are PostgreSQL's; for SQLite whole words are replaced (db/db.h).
 -- Times are µs since 1970 UTC, JSON is text as it was sent, booleans are 0 or 1.
 -- Few indexes, most of them partial: the pages that a commit dirties are what a run costs. Ids are UUIDv7,
--- so that primary keys grow at their right end; states are clustered by their run.
+-- so that all keys grow at their right end.
 
 CREATE TABLE flow (
     id uuid NOT NULL PRIMARY KEY,
@@ -227,7 +227,7 @@ CREATE INDEX flow_run_cancelled ON flow_run (end_time) WHERE state_type = 'CANCE
 CREATE INDEX flow_run_deployment ON flow_run (deployment_id, id) WHERE deployment_id IS NOT NULL;
 CREATE INDEX flow_run_parent ON flow_run (parent_task_run_id) WHERE parent_task_run_id IS NOT NULL;
 
--- Clustered by run (SQLite: WITHOUT ROWID); `id` alone is looked up rarely.
+-- Appended, and found by run. (Clustered by run, WITHOUT ROWID, costs the same and writes a tenth more.)
 CREATE TABLE flow_run_state (
     run_id uuid NOT NULL REFERENCES flow_run (id) ON DELETE CASCADE,
     id uuid NOT NULL,

@@ -279,6 +279,8 @@ static void call_done(void *arg, const struct err *err)
     struct call *c = arg;
     if (!err)
         workspace_tell(c->ws, &c->outbox);
+    else
+        buf_free(&c->out); /* what was written before it failed */
     if (err && c->violations.list.n) {
         reply_violations(c);
     } else if (err) {
@@ -286,6 +288,7 @@ static void call_done(void *arg, const struct err *err)
         reply_error(c, err);
     } else if (c->out.overflow) {
         struct err large;
+        buf_free(&c->out);
         err_set(&large, ERR_INTERNAL, "the answer is larger than %zu bytes", LIMIT_REPLY);
         reply_error(c, &large);
     } else {

@@ -225,7 +225,7 @@ static int delete_one(struct call *c, Uuid id, struct err *err)
     int rc = record_lock(c->conn, c->a, &flow_run_resource, id, &run, err);
     if (rc <= 0)
         return rc;
-    if (give_slot_back(c, &run, err) < 0 || record_delete(c->conn, &flow_run_resource, id, err) < 0)
+    if (give_slot_back(c, &run, err) < 0 || leases_release_tasks(c->conn, c->a, id, c->now, err) < 0 || record_delete(c->conn, &flow_run_resource, id, err) < 0)
         return -1;
     vec_push(c->a, &c->outbox.runs_deleted, id);
     return 1;

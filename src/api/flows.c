@@ -2,6 +2,8 @@
 #include "api/handlers.h"
 #include "api/list.h"
 
+#include "store/concurrency.h"
+
 int flows_create(struct call *c, struct err *err)
 {
     struct flow flow;
@@ -55,7 +57,8 @@ int flows_update(struct call *c, struct err *err)
 
 static int delete_one(struct call *c, Uuid id, struct err *err)
 {
-    if (db_exec(c->conn, err, "DELETE FROM task_run WHERE flow_run_id IN (SELECT id FROM flow_run WHERE flow_id = $1)", "u", id) < 0)
+    if (leases_release_flow(c->conn, c->a, id, c->now, err) < 0 ||
+        db_exec(c->conn, err, "DELETE FROM task_run WHERE flow_run_id IN (SELECT id FROM flow_run WHERE flow_id = $1)", "u", id) < 0)
         return -1;
     int64_t n = record_delete(c->conn, &flow_resource, id, err);
     if (n > 0)

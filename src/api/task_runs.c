@@ -2,6 +2,8 @@
 #include "api/handlers.h"
 #include "api/list.h"
 
+#include "store/concurrency.h"
+
 static void print_fields(struct call *c, const struct task_run *run, const struct state *state)
 {
     record_print(&c->w, &task_run_resource, run, NULL);
@@ -112,6 +114,8 @@ int task_runs_update(struct call *c, struct err *err)
 
 int task_runs_delete(struct call *c, struct err *err)
 {
+    if (leases_release(c->conn, c->a, STR("task_run"), c->id, c->now, err) < 0)
+        return -1;
     int64_t n = record_delete(c->conn, &task_run_resource, c->id, err);
     return n <= 0 ? found((int)n, err) : call_empty(c, 204);
 }

@@ -49,6 +49,16 @@ static int prevent_result_loss(struct transition *t, struct err *err)
     return 0;
 }
 
+/* A 2.x client that is told of a success asks for its result; one that failed has a reference to something else. */
+static int mark_unknown_result(struct transition *t, struct err *err)
+{
+    struct err why;
+    const struct json *data = t->current.data.p ? json_parse(t->o->a, t->current.data, &why) : NULL;
+    if (t->o->client.version[0] == 2 && str_eqz(json_get_str(data, STR("type")), "reference"))
+        t->proposed.data = STR("{\"type\":\"unknown\",\"value\":null}");
+    return 0;
+}
+
 static int leave_terminal(struct transition *t, struct err *err)
 {
     if (t->to == STATE_CANCELLING || t->to == STATE_PAUSED || t->to == STATE_CRASHED)
@@ -455,6 +465,7 @@ const struct rule_list flow_core = {core, COUNT_OF(core)};
 
 static const struct rule minimal[] = {
     {"prevent_result_loss",       STATES_TERMINAL,     STATES_TERMINAL,       prevent_result_loss},
+    {"mark_unknown_result",       S(FAILED) | S(CRASHED), S(COMPLETED),       mark_unknown_result},
     BYPASS,
     INSTRUMENT,
     RELEASE,

@@ -319,6 +319,28 @@ int leases_release(struct conn *c, struct arena *a, Str holder_type, Uuid holder
                    /* counts= */ true, now, err);
 }
 
+int leases_release_tasks(struct conn *c, struct arena *a, Uuid flow_run_id, Time now, struct err *err)
+{
+    return release(c, a,
+                   db_query(c, err,
+                            "DELETE FROM concurrency_lease WHERE holder_type = 'task_run' AND holder_id IN"
+                            " (SELECT id FROM task_run WHERE flow_run_id = $1) RETURNING " LEASE_COLUMNS,
+                            "u", flow_run_id),
+                   /* counts= */ true, now, err);
+}
+
+int leases_release_flow(struct conn *c, struct arena *a, Uuid flow_id, Time now, struct err *err)
+{
+    return release(c, a,
+                   db_query(c, err,
+                            "DELETE FROM concurrency_lease WHERE holder_id IN"
+                            " (SELECT id FROM flow_run WHERE flow_id = $1 UNION ALL"
+                            " SELECT task_run.id FROM task_run JOIN flow_run ON flow_run.id = task_run.flow_run_id"
+                            " WHERE flow_run.flow_id = $1) RETURNING " LEASE_COLUMNS,
+                            "u", flow_id),
+                   /* counts= */ true, now, err);
+}
+
 int lease_undo(struct conn *c, struct arena *a, Uuid id, Time now, struct err *err)
 {
     return release(c, a, db_query(c, err, "DELETE FROM concurrency_lease WHERE id = $1 RETURNING " LEASE_COLUMNS, "u", id),

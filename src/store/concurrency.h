@@ -50,6 +50,9 @@ NODISCARD int lease_release(struct conn *c, struct arena *a, Uuid id, Time now, 
 NODISCARD int lease_release_run(struct conn *c, struct arena *a, Uuid run_id, Uuid id, Uuid limit_id, Time now, struct err *err);
 /* All leases of a holder: their number, or -1. */
 NODISCARD int leases_release(struct conn *c, struct arena *a, Str holder_type, Uuid holder_id, Time now, struct err *err);
+/* What runs have that are about to be deleted: the task runs of a flow run; or all runs of a flow and their task runs. */
+NODISCARD int leases_release_tasks(struct conn *c, struct arena *a, Uuid flow_run_id, Time now, struct err *err);
+NODISCARD int leases_release_flow(struct conn *c, struct arena *a, Uuid flow_id, Time now, struct err *err);
 /* The slots back without a trace in the limit's average, for a lease that was made in vain: 1, 0, -1. */
 NODISCARD int lease_undo(struct conn *c, struct arena *a, Uuid id, Time now, struct err *err);
 /* The repossessor's tick: releases what has expired by now; *ret_next is the next expiry or TIME_NEVER. */

@@ -81,7 +81,7 @@ static int flow_pairs_all(struct world *w, struct err *err)
 /* ---- lives of flow runs ---- */
 
 static const struct client_info api_083 = {{0, 8, 3}, {3, 8, 8}}, unknown = {{0, 8, 4}, {-1, 0, 0}},
-                                 old = {{0, 8, 4}, {3, 4, 10}}, v303 = {{0, 8, 4}, {3, 0, 3}};
+                                 two = {{0, 8, 4}, {2, 19, 9}}, old = {{0, 8, 4}, {3, 4, 10}}, v303 = {{0, 8, 4}, {3, 0, 3}};
 
 #define LIFE_STEPS 10
 struct life {
@@ -245,6 +245,13 @@ static const struct life lives[] = {
     {"a retry of an old client leaves the policy",
      .run = {.state = "RUNNING", .policy = "{\"retries\":3}"},
      .steps = {{"FAILED", "R SCHEDULED/AwaitingRetry n1 next+0", .client = &api_083}}},
+
+    {"a forced success of a 2.x client has an unknown result",
+     .run = {.state = "{\"type\":\"FAILED\",\"data\":{\"type\":\"reference\",\"storage_key\":\"k\"}}"},
+     .steps = {{"COMPLETED", "A COMPLETED/Completed n0 data={\"type\":\"unknown\",\"value\":null}", .force = true, .client = &two}}},
+    {"… and of a 3.x client none",
+     .run = {.state = "{\"type\":\"FAILED\",\"data\":{\"type\":\"reference\",\"storage_key\":\"k\"}}"},
+     .steps = {{"COMPLETED", "A COMPLETED/Completed n0", .force = true}}},
 
     /* the deployment's limit */
     {"a slot from Pending to the end",

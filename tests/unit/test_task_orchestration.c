@@ -339,6 +339,32 @@ static int tag_slots(struct world *w, struct err *err)
     return live(&s, true, first, (struct step[]){{DEFERRED("RUNNING"), "A RUNNING/Running n1,0"}, {0}}, err);
 }
 
+/* Runs that are deleted while they run. */
+static int slots_of_deleted_runs(struct world *w, struct err *err)
+{
+    struct setup s;
+    struct concurrency_limit limit;
+    Uuid flow_run, task;
+    Str u = str_fmt(w->a, "%s", uuid_text(uuid_v4()).s);
+    TRY(start(w, &s, err));
+    TRY(insert_limit(w, str_fmt(w->a, "tag:%.*s", STR_ARG(u)), 9, 0, &limit, err));
+    const char *tags = str_fmt(w->a, "[\"%.*s\"]%c", STR_ARG(u), 0).p;
+    TRY(insert_run(&s, (struct run_options){.state = "RUNNING"}, &flow_run, err));
+    for (int i = 0; i < 4; i++) {
+        TRY(insert_task(&s, (struct task_options){.flow_run = flow_run, .state = "PENDING", .tags = tags}, &task, err));
+        TRY(live(&s, true, task, (struct step[]){{"RUNNING", "A RUNNING/Running n1,1 leases1"}, {0}}, err));
+    }
+    EXPECT_INT(leases_release_tasks(w->c, w->a, uuid_v4(), w->now, err), 0);
+    EXPECT_INT(leases_release_flow(w->c, w->a, uuid_v4(), w->now, err), 0);
+    EXPECT_INT(leases_release(w->c, w->a, STR("task_run"), task, w->now, err), 1);
+    EXPECT_INT(leases_release_tasks(w->c, w->a, flow_run, w->now, err), 3);
+    TRY(live(&s, true, task, (struct step[]){{"PENDING", "A PENDING/Pending n1,1"}, {"RUNNING", "A RUNNING/Rerunning n2,1 leases1"}, {0}}, err));
+    EXPECT_INT(leases_release_flow(w->c, w->a, s.flow, w->now, err), 1);
+    EXPECT_INT(record_by_id(w->c, w->a, &concurrency_limit_resource, limit.id, &limit, err), 1);
+    EXPECT_INT(limit.active_slots, 0);
+    return 0;
+}
+
 /* ---- background tasks ---- */
 
 static int handing_out(struct world *w, struct err *err)
@@ -400,6 +426,7 @@ static const struct db_case cases[] = {
     {"caching", caching},
     {"long cache keys", long_cache_keys},
     {"slots of tags", tag_slots},
+    {"slots of deleted runs", slots_of_deleted_runs},
     {"handing out", handing_out},
     {"statements of a transition", statements},
 };

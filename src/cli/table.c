@@ -143,7 +143,7 @@ static void fit(struct layout *l, size_t width)
             l->columns--;
         if (t->expand)
             share_out(l, width);
-        while (total_width(l) > width && (shrink_widest(l, true, 16) || shrink_widest(l, false, 1)))
+        while (total_width(l) > width && (shrink_widest(l, true, 24) || shrink_widest(l, false, 1)))
             ;
     }
     l->total = total_width(l);

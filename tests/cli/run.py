@@ -6,7 +6,7 @@
 A file holds `$ command` lines (bash; `millpond` and `prefect` are the program's two names), each followed by all that
 it printed and its exit status in brackets. Lines beginning with `#` are for the reader. Ids, times, ports and paths are masked
 before comparing, an id by as many characters, so that tables keep their shape; `# unmasked` ends that for the rest of a file.
-`--update` writes what is printed now.
+`# needs /path/filter` leaves a file out where the server has no such list. `--update` writes what is printed now.
 
 Commands of a file share a home folder and a working directory, both empty at first, and run in order."""
 import difflib
@@ -16,6 +16,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +82,18 @@ def replay(text, place):
     return "".join(out).rstrip("\n") + "\n"
 
 
+def missing(text, url):
+    """The list that a file needs and the server does not have; None where it has all."""
+    for needed in re.findall(r"^# needs (\S+)$", text, re.M):
+        request = urllib.request.Request(url + needed, data=b'{"limit": 1}', method="POST", headers={"Content-Type": "application/json"})
+        try:
+            urllib.request.urlopen(request, timeout=30).close()
+        except urllib.error.HTTPError as e:
+            if e.code == 404:
+                return needed
+    return None
+
+
 def difference(path, url, program, update=False, env=None):
     """The lines by which a file differs from what comes out; "" where it does not."""
     expected = path.read_text()
@@ -99,6 +113,10 @@ def main():
     program = os.environ.get("MILLPOND", str(ROOT / "build" / "millpond"))
     bad = 0
     for name in [a for a in sys.argv[1:] if not a.startswith("--")]:
+        needed = missing(Path(name).read_text(), url)
+        if needed:
+            print(f"left out: {name} needs {needed}")
+            continue
         diff = difference(Path(name), url, program, update)
         bad += bool(diff)
         sys.stdout.write(diff)

@@ -10,7 +10,6 @@ home=$build/tutorial
 rm -rf "$home"
 mkdir -p "$home/bin" "$home/git"
 ln -s "$build/millpond" "$home/bin/millpond"
-ln -s "$peer/bin/python" "$home/bin/python"
 unset PREFECT_API_URL PREFECT_API_KEY MILLPOND_API_URL
 export PATH=$home/bin:$peer/bin:$PATH MILLPOND_HOME=$home/state PREFECT_HOME=$home/prefect COLUMNS=100 NO_COLOR=1
 export DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false
@@ -73,7 +72,7 @@ try millpond work-pool create my-managed-pool --type prefect:managed
 try millpond work-pool ls
 title "Deployed by the published client"
 cd "$home"
-try "python deploy.py $repository my-managed-pool | head -6"
+try "python deploy.py $repository my-managed-pool"
 title "Run now, in the sandbox, with nothing else started"
 echo "(the first run of a pool builds its environment; the next ones find it ready)"
 try "millpond deployment run 'get-repo-info/my-first-deployment' --watch"
@@ -83,9 +82,9 @@ title "Again, with the environment ready"
 try "millpond deployment run 'get-repo-info/my-first-deployment' --param repo_name=torvalds/linux --watch"
 millpond flow-run logs "$(newest)" | grep -q Stars
 
-title "By a schedule: every ten seconds"
-try "millpond deployment schedule create 'get-repo-info/my-first-deployment' --cron '*/10 * * * * *'"
-try "millpond schedule next --cron '*/10 * * * * *' --timezone UTC --count 3"
+title "By a schedule: every ten seconds (the sixth field counts seconds)"
+try "millpond deployment schedule create 'get-repo-info/my-first-deployment' --cron '* * * * * */10'"
+try "millpond schedule next --cron '* * * * * */10' --timezone UTC --count 3"
 scheduled_done() {
     millpond flow-run ls --state-type COMPLETED -o json | python -c 'import json, sys; print("".join(r["name"] for r in json.load(sys.stdin) if r["auto_scheduled"]))'
 }
@@ -93,11 +92,11 @@ await 20 "the scheduler's runs" sh -c "millpond flow-run ls --state-type SCHEDUL
 try "millpond flow-run ls --state-type SCHEDULED --limit 3"
 await 60 "a scheduled run" scheduled_done
 try "millpond flow-run ls --state-type COMPLETED --limit 3"
-try "millpond deployment schedule clear 'get-repo-info/my-first-deployment' --accept-yes"
+try "millpond deployment schedule clear 'get-repo-info/my-first-deployment' --yes"
 
 title "A process pool and its worker"
 try millpond work-pool create my-process-pool --type process
-try "python deploy.py $repository my-process-pool on-my-machine | head -6"
+try "python deploy.py $repository my-process-pool on-my-machine"
 printf '\n$ millpond worker start --pool my-process-pool &\n'
 millpond worker start --pool my-process-pool >"$home/worker.log" 2>&1 &
 worker=$!

@@ -343,8 +343,26 @@ void environment_build_command(struct arena *a, const struct environment *e, Env
         "    echo \"$site\" > \"$(echo \"$dir\"/lib/python3.*/site-packages)/below.pth\"\n"
         "  done\n"
         "fi\n"
-        "exec \"$dir/bin/python\" -m pip install --no-input --no-cache-dir --progress-bar off --no-warn-script-location \\\n"
-        "  -c " ENVIRONMENT_CONSTRAINTS " -- \"$@\"";
+        "{ \"$dir/bin/python\" -m pip install --no-input --no-cache-dir --progress-bar off --no-warn-script-location \\\n"
+        "  -c " ENVIRONMENT_CONSTRAINTS " -- \"$@\" 2>&1 && echo built || echo failed; } | \"$dir/bin/python\" -u -c \"$TELL\"";
+    /* What people want to read of it: how far it is, and what went wrong. */
+    static const char tell[] =
+        "import sys, time\n"
+        "count, told, code = 0, 0, 1\n"
+        "for line in sys.stdin:\n"
+        "    line = line.rstrip()\n"
+        "    if line in ('built', 'failed'):\n"
+        "        code = int(line == 'failed')\n"
+        "    elif line.lstrip().startswith('Collecting'):\n"
+        "        count += 1\n"
+        "        if time.monotonic() - told > 3:\n"
+        "            told = time.monotonic()\n"
+        "            print('Collecting packages:', count, 'so far, now', line.split()[1])\n"
+        "    elif line.startswith('Installing collected packages'):\n"
+        "        print('Installing', line.count(',') + 1, 'packages')\n"
+        "    elif line and line.split()[0] not in ('Downloading', 'Looking', 'Requirement', 'Using', 'Obtaining', 'Successfully'):\n"
+        "        print(line)\n"
+        "sys.exit(code)\n";
     VEC(Str) v = {0};
     vec_push(a, &v, STR("/bin/sh"));
     vec_push(a, &v, STR("-c"));
@@ -360,6 +378,7 @@ void environment_build_command(struct arena *a, const struct environment *e, Env
     env_set(a, env, STR("LANG"), STR("C.UTF-8"));
     env_set(a, env, STR("PYTHONDONTWRITEBYTECODE"), STR_NONE);
     env_set(a, env, STR("PIP_DISABLE_PIP_VERSION_CHECK"), STR("1"));
+    env_set(a, env, STR("TELL"), (Str){tell, sizeof tell - 1});
     env_set(a, env, STR("PIP_ROOT_USER_ACTION"), STR("ignore"));
     *ret_argv = v.v;
     *ret_argc = v.n;

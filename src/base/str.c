@@ -189,6 +189,8 @@ bool str_double(Str s, double *ret)
 
 bool str_utf8_valid(Str s)
 {
+    if (!s.n)
+        return true; /* also without a pointer */
     const uint8_t *p = (const uint8_t *)s.p, *end = p + s.n;
     while (p < end) {
         uint8_t c = *p++;

@@ -17,5 +17,6 @@ struct cron; /* immutable once parsed: threads may share it */
  * lives as long as `a`. NULL with ERR_UNPROCESSABLE, naming the field at fault. */
 NODISCARD const struct cron *cron_parse(struct arena *a, Str text, bool day_or, struct err *err);
 
-/* The first match not before `from`; CRON_NEVER where none comes within 50 years. */
+/* The first match not before `from`, which is in the years 1 to 9999; CRON_NEVER where none comes within 50
+ * years. */
 int64_t cron_next(const struct cron *c, int64_t from);

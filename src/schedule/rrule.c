@@ -445,19 +445,21 @@ struct dates {
     size_t n, at;
 };
 
-/* Rules and dates merged: `next` holds what each of them gives next. */
+/* Rules and dates merged: `next` holds what each of them gives next. A rule that gets nowhere with `budget`
+ * steps is at its end, so that one that never fires does not stop the others; `work` counts the steps of all.
+ */
 struct merge {
     struct rule_walk *rules;
     int64_t *next;
     size_t rule_count;
-    int64_t budget; /* for each rule */
+    int64_t budget, work;
     struct dates dates;
 };
 
 struct rrule_walk {
     struct merge in, out;
     int64_t excluded; /* the next instant of `out` */
-    int64_t budget;   /* for instants that are excluded, and for looking for exceptions */
+    int64_t budget;   /* for both, and for instants that are excluded */
 };
 
 static void merge_init(struct arena *a, struct merge *m, const struct rrule *rules, size_t n,
@@ -474,22 +476,19 @@ static void merge_init(struct arena *a, struct merge *m, const struct rrule *rul
     }
 }
 
-/* Each rule goes on with a budget of its own, so that one that never fires does not stop the others. The work
- * done. */
-static int64_t merge_seek(struct merge *m, int64_t from)
+static void merge_seek(struct merge *m, int64_t from)
 {
-    int64_t work = 0;
     for (size_t i = 0; i < m->rule_count; i++) {
-        if (m->next[i] < from) {
-            m->rules[i].budget = m->budget;
-            rule_seek(&m->rules[i], from);
-            m->next[i] = rule_next(&m->rules[i]);
-            work += m->budget - m->rules[i].budget;
-        }
+        struct rule_walk *w = &m->rules[i];
+        if (m->next[i] >= from)
+            continue;
+        w->budget = m->budget;
+        rule_seek(w, from);
+        m->next[i] = rule_next(w);
+        m->work += m->budget - w->budget;
     }
     while (m->dates.at < m->dates.n && m->dates.v[m->dates.at] < from)
         m->dates.at++;
-    return work;
 }
 
 static int64_t merge_next(struct merge *m)
@@ -500,9 +499,14 @@ static int64_t merge_next(struct merge *m)
         least = MIN(least, m->next[i]);
     if (least == RRULE_NEVER)
         return least;
-    for (size_t i = 0; i < m->rule_count; i++)
-        if (m->next[i] == least)
-            m->next[i] = rule_next(&m->rules[i]);
+    for (size_t i = 0; i < m->rule_count; i++) {
+        struct rule_walk *w = &m->rules[i];
+        if (m->next[i] != least)
+            continue;
+        w->budget = m->budget;
+        m->next[i] = rule_next(w);
+        m->work += m->budget - w->budget;
+    }
     while (d->at < d->n && d->v[d->at] == least)
         d->at++;
     return least;
@@ -511,28 +515,28 @@ static int64_t merge_next(struct merge *m)
 struct rrule_walk *rrule_seek(struct arena *a, const struct rrule_set *set, int64_t from, int64_t budget)
 {
     struct rrule_walk *w = arena_new(a, struct rrule_walk);
-    w->budget = 4 * budget;
     w->excluded = INT64_MIN;
     merge_init(a, &w->in, set->rules, set->rule_count, (struct dates){set->dates, set->date_count, 0},
                budget);
     merge_init(a, &w->out, set->exrules, set->exrule_count,
                (struct dates){set->exdates, set->exdate_count, 0}, budget);
-    (void)merge_seek(&w->in, from);
+    merge_seek(&w->in, from);
+    w->budget = w->in.work + 4 * budget;
     return w;
 }
 
 int64_t rrule_next(struct rrule_walk *w)
 {
-    for (; w->budget > 0; w->budget--) {
+    for (; w->in.work + w->out.work < w->budget; w->budget--) {
         int64_t t = merge_next(&w->in);
         if (t == RRULE_NEVER)
             break;
         if (w->excluded < t) {
-            w->budget -= merge_seek(&w->out, t);
+            merge_seek(&w->out, t);
             w->excluded = merge_next(&w->out);
         }
         if (t != w->excluded)
-            return w->budget > 0 ? t : RRULE_NEVER;
+            return t;
     }
     return RRULE_NEVER;
 }

@@ -25,7 +25,8 @@ int64_t rrule_period(const struct rrule_set *set);
 bool rrule_zoned_until(const struct rrule_set *set);
 
 /* A walk over the instants of a set, ascending and without doubles, from `from` on. It gives up, as at the
- * end, when it has looked at `budget` days or periods. Lives as long as `a`; one thread at a time. */
+ * end, on a rule that has looked at `budget` days or periods for its next instant, and on all when they come
+ * to four times that. Lives as long as `a`; one thread at a time. */
 struct rrule_walk;
 struct rrule_walk *rrule_seek(struct arena *a, const struct rrule_set *set, int64_t from, int64_t budget);
 int64_t rrule_next(struct rrule_walk *w); /* RRULE_NEVER at the end */

@@ -1,5 +1,5 @@
-/* A line each: the expression, then the second to begin at. What is found matches on both ways: it is not before the
- * beginning, it is found again from itself, and the next is later. */
+/* A line each: the expression, then the second to begin at. What is found matches on both ways: it is not
+ * before the beginning, it is found again from itself, and the next is later. */
 #include "schedule/cron.h"
 
 #include <stdint.h>
@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     if (!str_cut(&rest, '\n', &text))
         return 0;
     (void)str_int(rest, &from);
-    from %= TIME_LAST / SEC;
+    from = MAX(from % (TIME_LAST / SEC), TIME_FIRST / SEC);
     const struct cron *either = cron_parse(a, text, true, &err);
     const struct cron *both = cron_parse(a, text, false, &err);
     CHECK(!either == !both && (either || (err.code == ERR_UNPROCESSABLE && err.text[0])));
@@ -33,7 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         from = t + 1;
         t = cron_next(either, from);
     }
-    /* A day that is right for both fields is right for one of them; but for the first days of March, see there. */
+    /* A day that is right for both fields is right for one of them; but for the first days of March, see
+     * there. */
     t = cron_next(both, from);
     CHECK(t == CRON_NEVER || t >= from);
     return 0;

@@ -1,5 +1,5 @@
-/* A line of three words (zone, start, number), then the text of a rule: as the API takes it. What is found is ascending
- * and within its bounds, what is stored is read back as the same, and neither takes long. */
+/* A line of three words (zone, start, number), then the text of a rule: as the API takes it. What is found is
+ * ascending and within its bounds, what is stored is read back as the same, and neither takes long. */
 #include "schedule/schedule.h"
 
 #include <stdint.h>
@@ -51,7 +51,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     const struct schedule *s = parse(a, buf_view(&b), from);
     if (!s)
         return 0;
-    size_t want = (size_t)count % (COUNT_OF(got) + 1), found = schedule_next(a, s, from, TIME_NONE, want, got);
+    size_t want = (size_t)count % (COUNT_OF(got) + 1),
+           found = schedule_next(a, s, from, TIME_NONE, want, got);
     CHECK(found <= want);
     for (size_t i = 0; i < found; i++)
         CHECK(got[i] >= from && got[i] <= TIME_LAST && (!i || got[i] > got[i - 1]));

@@ -439,6 +439,9 @@ static void test_bounded(void **state)
         {"{\"rrule\":\"DTSTART:20260101T000000\\nRRULE:FREQ=DAILY;INTERVAL=1000000000\"}", 0},
         {"{\"rrule\":\"DTSTART:99991231T235959\\nRRULE:FREQ=SECONDLY\"}", 1},
         {"{\"rrule\":\"FREQ=SECONDLY\\nEXRULE:FREQ=SECONDLY\"}", 0},
+        {"{\"rrule\":\"FREQ=DAILY\\nEXRULE:FREQ=HOURLY;BYHOUR=0,24\"}", 0},
+        {"{\"rrule\":\"FREQ=DAILY\\nEXRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30\"}", 3},
+        {"{\"rrule\":\"FREQ=DAILY\\nRRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30\"}", 3},
         {"{\"rrule\":\"FREQ=DAILY;BYHOUR=0,1,2,3,4,5,6,7,8,9;BYMINUTE=0,1,2,3,4,5,6,7,8,9\\nEXRULE:FREQ="
          "MINUTELY\"}",
          0},

@@ -8,5 +8,5 @@ dir=$1 version=$2 here=$(dirname "$0")
 rm -rf "$dir"
 echo "installing prefect $version as a test peer"
 python3 -m venv "$dir"
-"$dir/bin/pip" install -q --disable-pip-version-check -c "$here/../tests/constraints-$version.txt" "prefect==$version" pytest websockets
+"$dir/bin/pip" install -q --disable-pip-version-check -c "$here/../assets/constraints-prefect-$version.txt" "prefect==$version" pytest websockets
 touch "$dir/.complete"

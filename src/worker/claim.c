@@ -140,7 +140,10 @@ static void compose_env(struct hand *h, const struct json *flow_run, const struc
     for (size_t i = 0; json_is(own, JSON_OBJECT) && i < own->object.n; i++) {
         const struct json *v = &own->object.members[i].value;
         /* What is no text is written as JSON; null takes the variable away. */
-        env_set(a, env, own->object.members[i].key, json_is_null(v) ? STR_NONE : v->kind == JSON_STRING ? v->string : json_text(a, v));
+        if (json_is_null(v))
+            env_unset(a, env, own->object.members[i].key);
+        else
+            env_set(a, env, own->object.members[i].key, v->kind == JSON_STRING ? v->string : json_text(a, v));
     }
 }
 

@@ -98,6 +98,8 @@ void job_claim(struct hand *h, struct job *j);
 void claims_recover(struct hand *h);
 /* Directories whose supervisor is dead get one that reports; those alive count as in hand. */
 void runs_adopt(struct crew *c);
+/* A supervisor has ended: if it left the run's directory, it died. */
+void runs_lost(struct crew *c, Uuid run);
 
 /* Does trying again help? No answer, or one that says so. */
 bool is_passing_error(const struct err *err);

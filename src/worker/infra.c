@@ -29,6 +29,12 @@ void env_set(struct arena *a, EnvVars *env, Str name, Str value)
         vec_push(a, env, ((struct env_var){name, value}));
 }
 
+void env_unset(struct arena *a, EnvVars *env, Str name)
+{
+    env_set(a, env, name, STR_NONE);
+    vec_push(a, env, ((struct env_var){name, STR_NONE}));
+}
+
 Str env_get(const EnvVars *env, Str name)
 {
     for (size_t i = 0; i < env->n; i++)

@@ -35,6 +35,8 @@ typedef VEC(struct env_var) EnvVars;
 /* Adds or replaces; a STR_NONE value takes the name away. */
 void env_set(struct arena *a, EnvVars *env, Str name, Str value);
 Str env_get(const EnvVars *env, Str name); /* STR_NONE where absent */
+/* Remembers that a name is to be taken away from whatever this list is laid over: a value STR_NONE that stays. */
+void env_unset(struct arena *a, EnvVars *env, Str name);
 
 /* A claimed run. */
 struct infra_run {
@@ -45,7 +47,7 @@ struct infra_run {
     const struct json *flow_run;   /* as the API has them; deployment may be NULL */
     const struct json *deployment;
     const struct json *config;     /* the pool's job_configuration, resolved */
-    EnvVars env;                   /* PREFECT__FLOW_RUN_ID, API address …, then the configuration's own */
+    EnvVars env;                   /* PREFECT__FLOW_RUN_ID, API address …, then the configuration's own; see env_unset */
 };
 
 enum infra_phase {

@@ -397,6 +397,27 @@ void job_cancel(struct hand *h, struct job *j)
     }
 }
 
+/* A directory whose supervisor is dead gets one that reports. */
+static void report_lost(struct crew *c, const struct run_dir *d)
+{
+    struct err err;
+    int pid;
+    if (supervised_report(&c->host, d->path, &pid, &err) < 0)
+        log_at(LOG_WARN, "worker", "a lost run cannot be reported, skipping", "directory=\"%.*s\" error=\"%s\"", STR_ARG(d->path), err.text);
+    else
+        log_at(LOG_WARN, "worker", "reporting a run whose supervisor died", "flow_run=%s", uuid_text(d->flow_run_id).s);
+}
+
+void runs_lost(struct crew *c, Uuid run)
+{
+    AUTO(arena_freep) struct arena *a = arena_create();
+    RunDirs dirs = {0};
+    run_dir_list(a, c->host.home, run, &dirs);
+    for (size_t i = 0; i < dirs.n; i++)
+        if (!run_dir_holder(dirs.v[i].path))
+            report_lost(c, &dirs.v[i]);
+}
+
 void runs_adopt(struct crew *c)
 {
     AUTO(arena_freep) struct arena *a = arena_create();
@@ -405,23 +426,14 @@ void runs_adopt(struct crew *c)
     for (size_t i = 0; i < dirs.n; i++) {
         bool full;
         int pid = run_dir_holder(dirs.v[i].path);
-        if (pid) {
-            struct run_spec spec;
-            struct err ignored;
-            if (run_spec_read(a, dirs.v[i].path, &spec, &ignored) < 0 ||
-                !(c->o.managed ? str_ends(spec.pool_type, STR(":managed")) : str_eq(spec.pool, c->o.pool)))
-                continue;
-            if (crew_reserve(c, dirs.v[i].flow_run_id, NULL, &full))
-                crew_started(c, dirs.v[i].flow_run_id, pid);
+        if (!pid && run_dir_age(dirs.v[i].path) > 10 * SEC) /* else another worker of this home may be starting it */
+            report_lost(c, &dirs.v[i]);
+        struct run_spec spec;
+        struct err ignored;
+        if (!pid || run_spec_read(a, dirs.v[i].path, &spec, &ignored) < 0)
             continue;
-        }
-        if (run_dir_age(dirs.v[i].path) < 10 * SEC)
-            continue; /* another worker of this home may be starting it */
-        struct err err;
-        if (supervised_report(&c->host, dirs.v[i].path, &pid, &err) < 0)
-            log_at(LOG_WARN, "worker", "a lost run cannot be reported, skipping", "directory=\"%.*s\" error=\"%s\"",
-                   STR_ARG(dirs.v[i].path), err.text);
-        else
-            log_at(LOG_WARN, "worker", "reporting a run whose supervisor died", "flow_run=%s", uuid_text(dirs.v[i].flow_run_id).s);
+        bool ours = c->o.managed ? str_ends(spec.pool_type, STR(":managed")) : str_eq(spec.pool, c->o.pool);
+        if (ours && crew_reserve(c, dirs.v[i].flow_run_id, NULL, &full))
+            crew_started(c, dirs.v[i].flow_run_id, pid);
     }
 }

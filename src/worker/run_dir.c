@@ -228,7 +228,7 @@ int run_spec_read(struct arena *a, Str dir, struct run_spec *ret, struct err *er
     GET_STRS(a, json_getz(v, "command"), &s.argv);
     const struct json *env = json_getz(v, "env");
     for (size_t i = 0; json_is(env, JSON_OBJECT) && i < env->object.n; i++)
-        env_set(a, &s.env, env->object.members[i].key, json_str(&env->object.members[i].value));
+        vec_push(a, &s.env, ((struct env_var){env->object.members[i].key, json_str(&env->object.members[i].value)}));
     s.echo = get_bool(v, STR("echo"));
     s.capture = get_bool(v, STR("capture"));
     const struct json *api = json_getz(v, "api");

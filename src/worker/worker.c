@@ -230,18 +230,25 @@ static bool is_drained(const struct crew *c)
 static void collect(struct crew *c, const struct pollfd *f, size_t n)
 {
     bool freed = false;
-    pthread_mutex_lock(&c->lock);
     for (size_t k = 0; k < n; k++) {
-        for (size_t i = 0; f[k].revents && i < c->slot_count; i++) {
+        if (!f[k].revents)
+            continue;
+        Uuid run = UUID_NIL;
+        pthread_mutex_lock(&c->lock);
+        for (size_t i = 0; i < c->slot_count; i++) {
             if (c->slots[i].pidfd != f[k].fd)
                 continue;
-            waitpid(c->slots[i].pid, NULL, WNOHANG); /* not ours where adopted */
+            run = c->slots[i].run;
             drop_slot(c, &c->slots[i]);
             freed = true;
             break;
         }
+        pthread_mutex_unlock(&c->lock);
+        if (!uuid_is_nil(run))
+            runs_lost(c, run);
     }
-    pthread_mutex_unlock(&c->lock);
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ; /* the supervisors that are children of ours */
     for (struct pool *p = freed ? c->pools : NULL; p; p = p->next)
         crew_poll(c, p); /* what the limit (of the worker, pool or queue) held back */
 }
@@ -336,7 +343,7 @@ static void main_loop(struct crew *c, int signals)
         struct signalfd_siginfo info;
         while (f[1].revents && read(signals, &info, sizeof info) == sizeof info) {
             if (info.ssi_signo == SIGCHLD)
-                continue;
+                continue; /* collect() sees to it */
             asked++;
             begin_drain(c);
         }

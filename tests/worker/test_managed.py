@@ -1,0 +1,195 @@
+"""Managed pools: the server runs the flow itself, in a sandbox, in an environment made for it."""
+import http.server
+import os
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.worker.pools import PYTHON, FixedServer, client_deployment, deployment, finish, messages, pool, read, run_dirs, shell, start, states, wait_for
+
+with_client = pytest.mark.skipif(not PYTHON.exists(), reason="left out: the published client is not installed (MILLPOND_PEER)")
+
+
+def wheel(directory, name, version="1.0", source="VALUE = 42\n"):
+    """A package of one module."""
+    info = f"{name}-{version}.dist-info"
+    files = {f"{name}.py": source, f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+             f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    record = "".join(f"{path},,\n" for path in files) + f"{info}/RECORD,,\n"
+    path = Path(directory) / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as z:
+        for path_in, text in (files | {f"{info}/RECORD": record}).items():
+            z.writestr(path_in, text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    wheels = tmp_path_factory.mktemp("wheels")
+    wheels.chmod(0o755)
+    for parent in list(wheels.parents)[:3]:
+        parent.chmod(0o755)
+    wheel(wheels, "millpondtest")
+    s = FixedServer(managed=True, env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)})
+    pool(s, "managed", "prefect:managed")
+    run = start(s, deployment(s, "managed", "probe"), shell("exit 0"))
+    try:
+        finish(s, run, 10)
+    except AssertionError:
+        if "no sandbox can be made here" in s.tail():
+            s.stop()
+            pytest.skip("left out: " + s.tail().split("no sandbox")[-1].splitlines()[0])
+        raise
+    yield s
+    wait_for(lambda: not run_dirs(s), 30)
+    assert s.stop() == 0, s.tail()
+
+
+def output(server, deployment, script, **variables):
+    run = start(server, deployment, shell(script) | variables)
+    return finish(server, run), messages(server, run, "millpond.output"), run
+
+
+def test_pool_is_ready(server):
+    assert server.api("GET", "/work_pools/managed")["status"] == "READY"
+
+
+def test_what_a_run_sees(server):
+    d = deployment(server, "managed", "sees")
+    done, seen, _ = output(server, d, "id -u; pwd; hostname; ls -A ~ | wc -l; cat /etc/shadow; ls /root | wc -l; ps ax 2>/dev/null | wc -l; "
+                                      "touch /usr/x; echo $HOME $PREFECT_API_URL; ls " + server.home + "; exit 3")
+    assert done["state_type"] == "CRASHED" and "status code 3." in done["state"]["message"]
+    assert seen[:4] == ["1000", "/home/run", "run", "0"]
+    assert f"/home/run {server.url}" in seen
+    assert any("/etc/shadow" in line and "No such file" in line for line in seen)
+    assert any("Read-only file system" in line for line in seen)
+    assert any(server.home in line and "No such file" in line for line in seen), "the server's own files"
+
+
+def test_limits(server):
+    d = deployment(server, "managed", "limits")
+    done, _, _ = output(server, d, "sleep 100", timeout=1)
+    assert (done["state_type"], done["state_name"]) == ("FAILED", "TimedOut") and "1 seconds" in done["state"]["message"]
+    done, seen, _ = output(server, d, "head -c 100M /dev/zero > /tmp/x; stat -c %s /tmp/x", disk=16)
+    assert seen[-1] == str(16 << 20) and "No space left" in seen[0]
+    done, seen, _ = output(server, d, "for i in $(seq 200); do sleep 5 & done; echo started", pids=32)
+    assert done["state_type"] == "CRASHED" and any("fork" in line for line in seen)
+    done, _, run = output(server, d, "exec python -c \"x = bytearray(600 << 20)\"", memory=128)
+    assert done["state_type"] == "CRASHED"
+    assert "more memory than its limit of 128 MiB" in done["state"]["message"] or "status code 1." in done["state"]["message"]
+
+
+@pytest.mark.parametrize("variables, text", [
+    ({"image": "ubuntu:24.04"}, "prefecthq/prefect images only"),
+    ({"pip_packages": ["--index-url=http://example.com"]}, "is no requirement"),
+    ({"pip_packages": ["a --no-deps"]}, "has an option"),
+    ({"python_version": "3.99"}, "Python 3.99 is not installed"),
+    ({"working_dir": "x"}, "not an absolute path"),
+    ({"federated_identity": {"kind": "aws", "aws_role_arn": "arn:x"}}, "federated_identity"),
+])
+def test_refused(server, variables, text):
+    d = deployment(server, "managed", "refused")
+    done = finish(server, start(server, d, variables))
+    assert done["state_type"] == "CRASHED" and text in done["state"]["message"]
+    assert "Failed to submit flow run to infrastructure" in done["state"]["message"] and not done["infrastructure_pid"]
+
+
+def test_networks(server):
+    d = deployment(server, "managed", "networks")
+    ask = ("python - <<E\nimport urllib.request as u, os, socket\n"
+           "def get(url):\n  try: return u.urlopen(url, timeout=5).status\n  except Exception as e: return type(e).__name__ + str(getattr(e, 'code', ''))\n"
+           "print('api', get(os.environ['PREFECT_API_URL'] + '/health'))\n"
+           "print('other', get('http://127.0.0.1:%d/'))\nprint('proxied', get('http://allowed.test:%d/'), get('http://denied.test/'))\nE\nexit 1")
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *a):
+            pass
+
+    other = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    port = other.server_address[1]
+    ask = ask % (port, port)
+    _, seen, _ = output(server, d, ask, network="open")
+    assert "api 200" in seen and "other 200" in seen
+    _, seen, _ = output(server, d, ask, network="none")
+    assert seen[:2] == ["api 200", "other URLError"]
+    # A name of the list is connected to (and not found: it is no name), others are refused by the proxy itself.
+    _, seen, _ = output(server, d, ask, network="allow", network_allow=[f"allowed.test:{port}"])
+    assert seen == ["api 200", "other URLError", "proxied HTTPError502 HTTPError403"]
+    other.shutdown()
+
+
+def test_cancel(server):
+    d = deployment(server, "managed", "cancel")
+    run = start(server, d, shell("trap '' TERM; echo up; while :; do sleep 0.1; done") | {"timeout": 600})
+    wait_for(lambda: messages(server, run, "millpond.output"))
+    quick = start(server, d, shell("echo up; exec sleep 100"))
+    wait_for(lambda: messages(server, quick, "millpond.output"))
+    server.api("POST", f"/flow_runs/{quick}/set_state", {"state": {"type": "CANCELLING"}})
+    began = time.monotonic()
+    assert finish(server, quick)["state_type"] == "CANCELLED" and time.monotonic() - began < 5
+    # One that will not listen, by its supervisor's death: the whole sandbox goes with it.
+    server.api("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    os.kill(int(read(server, run)["infrastructure_pid"].rpartition(":")[2]), 9)
+    assert finish(server, run)["state_type"] == "CANCELLED"
+
+
+def test_server_killed_and_back(server):
+    d = deployment(server, "managed", "back")
+    runs = [start(server, d, shell("echo up; sleep 1; exit 5")) for _ in range(4)]
+    for run in runs:
+        wait_for(lambda run=run: messages(server, run, "millpond.output"))
+    server.kill()
+    time.sleep(0.3)
+    server.start()
+    for run in runs:
+        assert "status code 5" in finish(server, run)["state"]["message"]
+        assert states(server, run) == ["SCHEDULED", "PENDING", "CRASHED"]
+    run = start(server, d, shell("exit 6"))
+    assert "status code 6" in finish(server, run)["state"]["message"], "the new server's worker runs what comes"
+
+
+@with_client
+def test_environment_is_built_once(server):
+    d = deployment(server, "managed", "packages", job_variables={"pip_packages": ["millpondtest"]})
+    runs = [start(server, d, {"command": "python -c \"import millpondtest; print(millpondtest.VALUE)\""}) for _ in range(10)]
+    for run in runs:
+        finish(server, run, 90)
+    built = [r for r in runs if any("Building an environment: millpondtest" in m for m in messages(server, r))]
+    assert len(built) == 1
+    assert any("Successfully installed millpondtest-1.0" in m for m in messages(server, built[0], "millpond.environment"))
+    for run in runs:
+        assert messages(server, run, "millpond.output") == ["42"], messages(server, run)
+    # another run finds it ready
+    run = start(server, d, {"command": "python -c \"import millpondtest; print(millpondtest.VALUE)\""})
+    began = time.monotonic()
+    finish(server, run)
+    assert time.monotonic() - began < 5 and not messages(server, run, "millpond.environment")
+
+
+@with_client
+def test_environment_that_cannot_be_built(server):
+    d = deployment(server, "managed", "impossible")
+    run = start(server, d, {"pip_packages": ["no-such-package-here"]})
+    done = finish(server, run, 60)
+    assert done["state_type"] == "CRASHED"
+    assert "No matching distribution found for no-such-package-here" in done["state"]["message"]
+
+
+@with_client
+def test_client(server):
+    d = client_deployment(server, "managed", "client")
+    run = start(server, d)
+    done = finish(server, run)
+    assert done["state_type"] == "COMPLETED", messages(server, run)
+    assert states(server, run) == ["SCHEDULED", "PENDING", "RUNNING", "COMPLETED"]
+    wait_for(lambda: any("The process ended" in m for m in messages(server, run)))
+    assert [m.split()[0] for m in messages(server, run, "millpond.output") if "printed" in m] == ["printed"]
+    assert [m for m in messages(server, run) if "logged by the flow" in m] == ["logged by the flow"], "once"
+    run = start(server, d, {"network": "none"}, parameters={"seconds": 100})
+    wait_for(lambda: any("printed" in m for m in messages(server, run)), 30)
+    server.api("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    assert finish(server, run)["state_type"] == "CANCELLED"
+    assert "CRASHED" not in states(server, run), "the engine was told through the closed network, too"

@@ -112,8 +112,8 @@ static bool tell_place(struct uplink *u, struct client *c, struct arena *a)
     return client_call(c, a, "PATCH", run_path(a, u, ""), buf_view(&b), &r, &err) == 0 && !is_passing(r.status);
 }
 
-/* A batch off the front of the queue; what is sent is freed by the caller. */
-static struct record *take_batch(struct uplink *u)
+/* A batch off the front of the queue. With the lock held. */
+static struct record *cut_batch(struct uplink *u)
 {
     struct record *first = u->first, *r = first, **end = &u->first;
     size_t bytes = 0;
@@ -129,6 +129,31 @@ static struct record *take_batch(struct uplink *u)
         u->waiting -= bytes;
     }
     return first;
+}
+
+/* With the lock held. */
+static struct record *note_dropped(struct uplink *u, struct record *batch)
+{
+    char text[96];
+    int n = snprintf(text, sizeof text, "%zu lines of output were left out here: they came faster than the API took them.", u->dropped);
+    struct record *r = malloc(sizeof *r + (size_t)n);
+    if (!r)
+        die("out of memory");
+    *r = (struct record){.next = batch, .at = time_now(), .logger = "millpond.supervisor", .level = UPLINK_WARNING, .n = (size_t)n};
+    memcpy(r->text, text, (size_t)n);
+    u->dropped = 0;
+    return r;
+}
+
+/* The next batch, with a word about what had to be left out before it; the caller frees it. */
+static struct record *take_batch(struct uplink *u)
+{
+    pthread_mutex_lock(&u->lock);
+    struct record *batch = cut_batch(u);
+    if (u->dropped && (!u->failing || u->ending))
+        batch = note_dropped(u, batch);
+    pthread_mutex_unlock(&u->lock);
+    return batch;
 }
 
 static void free_batch(struct record *r)
@@ -221,19 +246,6 @@ static void report(struct uplink *u, struct client *c, struct arena *a)
     }
 }
 
-static struct record *note_dropped(struct uplink *u, struct record *batch)
-{
-    char text[96];
-    int n = snprintf(text, sizeof text, "%zu lines of output were left out here: they came faster than the API took them.", u->dropped);
-    struct record *r = malloc(sizeof *r + (size_t)n);
-    if (!r)
-        die("out of memory");
-    *r = (struct record){.next = batch, .at = time_now(), .logger = "millpond.supervisor", .level = UPLINK_WARNING, .n = (size_t)n};
-    memcpy(r->text, text, (size_t)n);
-    u->dropped = 0;
-    return r;
-}
-
 static void *run(void *arg)
 {
     struct uplink *u = arg;
@@ -258,12 +270,8 @@ static void *run(void *arg)
             break;
         if (!batch && !more)
             wait_for(u, LINGER, true);
-        pthread_mutex_lock(&u->lock);
         if (!batch)
             batch = take_batch(u);
-        if (batch && u->dropped && !u->failing)
-            batch = note_dropped(u, batch);
-        pthread_mutex_unlock(&u->lock);
         if (!batch && placed)
             continue;
         bool sent = !batch || ship(u, c, a, batch, -1);
@@ -283,11 +291,7 @@ static void *run(void *arg)
     }
     Dur patience = LOGS_PATIENCE;
     for (bool go = true; go && !u->quit;) {
-        pthread_mutex_lock(&u->lock);
-        if (!batch)
-            batch = take_batch(u);
-        pthread_mutex_unlock(&u->lock);
-        if (!batch)
+        if (!batch && !(batch = take_batch(u)))
             break;
         arena_reset(a);
         go = ship(u, c, a, batch, patience);
@@ -301,9 +305,7 @@ static void *run(void *arg)
     /* What would not go before the report: once more, now that the API answers. */
     while (!u->quit && batch && ship(u, c, a, batch, LOGS_PATIENCE)) {
         free_batch(batch);
-        pthread_mutex_lock(&u->lock);
         batch = take_batch(u);
-        pthread_mutex_unlock(&u->lock);
     }
     free_batch(batch);
     uint64_t one = 1;

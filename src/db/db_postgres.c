@@ -7,13 +7,13 @@
 #include <assert.h>
 #include <ctype.h>
 #include <endian.h>
-#include <libpq-fe.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "db/driver.h"
+#include "db/pq_lazy.h"
 
 #define RECONNECT_MAX (3 * SEC) /* that a job waits for the server to come back */
 #define RECONNECT_PAUSE (SEC)   /* of failing fast between attempts */
@@ -248,6 +248,7 @@ static int reconnect(struct pg_conn *p, struct err *err)
 
 static int pg_start(struct db *db, struct err *err)
 {
+    pq_lazy_load();
     char *why = NULL;
     PQconninfoOption *options = PQconninfoParse(db->url.p, &why);
     if (!options) {

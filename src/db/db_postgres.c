@@ -120,7 +120,8 @@ static int fail_lost(struct pg_conn *p, struct err *err)
 
 static int fail(struct pg_conn *p, const PGresult *r, const char *sql, struct err *err)
 {
-    if (PQstatus(p->pg) == CONNECTION_BAD)
+    /* A connection that ends between two statements of a pipeline leaves libpq out of step before it says BAD. */
+    if (PQstatus(p->pg) == CONNECTION_BAD || p->c.lost)
         return fail_lost(p, err);
     static const struct {
         const char *state; /* how it begins */

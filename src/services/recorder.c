@@ -150,6 +150,16 @@ static void read_state(struct arena *a, const struct json *told, const struct ev
     s->state_details = shape_text(a, &state_details_shape, &d);
 }
 
+/* What the client leaves out because it is over: the end of an earlier try, the time of a start that has come. */
+static void settle_times(struct record *r)
+{
+    int type = state_type_of(r->state.type);
+    if (type != STATE_SCHEDULED && !(r->run.set & BIT(next_scheduled_start_time)))
+        r->run.set |= BIT(next_scheduled_start_time);
+    if (!(STATES_TERMINAL & STATE_BIT(type)) && !(r->run.set & BIT(end_time)))
+        r->run.set |= BIT(end_time);
+}
+
 /* NULL: the event tells of no task run, or of none that can be read (then *err says why). */
 static struct record *read_event(struct arena *a, const struct event *e, struct err *err)
 {
@@ -177,6 +187,7 @@ static struct record *read_event(struct arena *a, const struct event *e, struct 
         err_set(err, ERR_INVALID, "it has no task_key, dynamic_key or type of a state");
         return NULL;
     }
+    settle_times(r);
     r->run.state_id = r->state.id;
     r->run.state_type = r->state.type;
     r->run.state_name = r->state.name.p ? r->state.name : r->state.type;

@@ -265,6 +265,24 @@ static void test_natural_key(void **state)
     }
 }
 
+/* A run that runs again has no end, and one that has begun waits for no start. */
+static void test_times_that_are_over(void **state)
+{
+    UNUSED(state);
+    struct fixture f = set_up(0);
+    struct event scheduled = make(&f, (struct told){1, 0, "SCHEDULED", ",\"next_scheduled_start_time\":\"2026-11-23T12:00:00Z\"", FLOW_RUN, NULL});
+    struct event failed = make(&f, (struct told){1, 1, "FAILED", ",\"end_time\":\"2026-11-23T12:00:01Z\"", FLOW_RUN, NULL});
+    struct event again = make(&f, (struct told){1, 2, "RUNNING", NULL, FLOW_RUN, NULL});
+    add(&f, &scheduled, 1);
+    assert_true(look(&f, 1).run.next_scheduled_start_time != TIME_NONE);
+    add(&f, &failed, 1);
+    struct look l = look(&f, 1);
+    assert_true(l.run.next_scheduled_start_time == TIME_NONE && l.run.end_time != TIME_NONE);
+    add(&f, &again, 1);
+    assert_true(look(&f, 1).run.end_time == TIME_NONE);
+    tear_down(&f);
+}
+
 /* What is no task run's, or cannot be read, stops nobody. */
 static void test_passed_over(void **state)
 {
@@ -413,7 +431,7 @@ static int tear_down_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_any_order), cmocka_unit_test(test_natural_key), cmocka_unit_test(test_passed_over),
+        cmocka_unit_test(test_any_order), cmocka_unit_test(test_natural_key), cmocka_unit_test(test_passed_over), cmocka_unit_test(test_times_that_are_over),
         cmocka_unit_test(test_flow_run_late), cmocka_unit_test(test_failures), cmocka_unit_test(test_bad_among_good),
         cmocka_unit_test(test_many),
     };

@@ -1,9 +1,11 @@
 /* bench/load.c: lives of flow runs against a server, over many kept connections, from one thread.
  *
- *   load HOST PORT CONNECTIONS SECONDS [--timeout S]
+ *   load HOST PORT CONNECTIONS SECONDS
  *
  * Each connection makes a flow run (POST /flow_runs/), moves it to RUNNING and to COMPLETED, and begins anew. A life counts when
- * its third answer has come with status 200 or 201. Prints one JSON object: lives, errors, seconds, and the times of a life in µs. */
+ * all three answers have come with status 200 or 201 and the server has accepted both states. An error or a 503 (also counted as
+ * "busy") ends that life; the connection waits ERROR_PAUSE and begins anew. Prints one JSON object: lives, errors, busy, seconds,
+ * lives per second, and median and 99th percentile of a life in µs. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,13 +15,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#define ERROR_PAUSE 20000 /* µs */
+
 struct conn {
     int fd;
+    int64_t resume; /* when it goes on after an error; 0: it is waiting for an answer */
     int step; /* 0 create, 1 RUNNING, 2 COMPLETED */
     char id[37];
     char in[65536];
@@ -73,8 +79,8 @@ static void send_request(struct conn *c)
     char all[1024];
     memcpy(all, head, (size_t)h);
     memcpy(all + h, body, (size_t)n);
-    if (send(c->fd, all, (size_t)(h + n), MSG_NOSIGNAL) != h + n)
-        errors++;
+    /* A connection that is gone shows itself at the next recv. */
+    (void)!send(c->fd, all, (size_t)(h + n), MSG_NOSIGNAL);
 }
 
 /* One whole answer at the front of c->in: its length, or 0 if more is to come. */
@@ -83,7 +89,7 @@ static size_t whole(const struct conn *c, int *ret_status, const char **ret_body
     const char *end = memmem(c->in, c->have, "\r\n\r\n", 4);
     if (!end)
         return 0;
-    *ret_status = atoi(c->in + 9);
+    *ret_status = (int)strtol(c->in + 9, NULL, 10);
     *ret_body = end + 4;
     size_t length = 0;
     for (const char *l = c->in; l < end; l = memchr(l, '\n', (size_t)(end + 2 - l)) + 1)
@@ -98,32 +104,35 @@ static void life_done(struct conn *c)
     if (time_count == time_cap) {
         time_cap = time_cap ? time_cap * 2 : 65536;
         times = realloc(times, time_cap * sizeof *times);
+        if (!times)
+            exit(1);
     }
     times[time_count++] = (uint32_t)(now_us() - c->began);
     lives++;
 }
 
+/* A life that failed: the next one begins after a pause, so that a server that refuses is not asked in a circle. */
+static void failed(struct conn *c)
+{
+    errors++;
+    c->step = 0;
+    c->resume = now_us() + ERROR_PAUSE;
+}
+
 static void answer(struct conn *c, int status, const char *body)
 {
-    if (status != 200 && status != 201) {
-        errors++;
-        answers_503 += status == 503;
-        c->step = 0;
-    } else if (c->step == 0) {
-        const char *id = strstr(body, "\"id\":\"");
-        if (id)
-            memcpy(c->id, id + 6, 36);
-        c->step = id ? 1 : 0;
-    } else if (c->step == 1) {
-        c->step = strstr(body, "\"ACCEPT\"") ? 2 : 0;
-        errors += !c->step;
-    } else {
-        if (strstr(body, "\"ACCEPT\""))
-            life_done(c);
-        else
-            errors++;
-        c->step = 0;
+    bool good = status == 200 || status == 201;
+    const char *id = good && c->step == 0 ? strstr(body, "\"id\":\"") : NULL;
+    answers_503 += status == 503;
+    if (!good || (c->step == 0 ? !id : !strstr(body, "\"ACCEPT\""))) {
+        failed(c);
+        return;
     }
+    if (id)
+        memcpy(c->id, id + 6, 36);
+    if (c->step == 2)
+        life_done(c);
+    c->step = (c->step + 1) % 3;
     send_request(c);
 }
 
@@ -178,50 +187,70 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static void watch(struct conn *c)
+{
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
+    c->fd = dial();
+    c->have = 0;
+    c->step = 0;
+    epoll_ctl(ep, EPOLL_CTL_ADD, c->fd, &e);
+}
+
+static void run(struct conn *conns, int n, int64_t end)
+{
+    struct epoll_event e[256];
+    for (int64_t now; (now = now_us()) < end;) {
+        int k = epoll_wait(ep, e, 256, 10);
+        for (int i = 0; i < k; i++) {
+            struct conn *c = e[i].data.ptr;
+            if (!readable(c)) {
+                close(c->fd);
+                watch(c);
+                if (!c->resume) /* else its answer was already counted, and it closed after it */
+                    failed(c);
+            }
+        }
+        for (int i = 0; i < n && errors; i++)
+            if (conns[i].resume && conns[i].resume <= now) {
+                conns[i].resume = 0;
+                send_request(&conns[i]);
+            }
+    }
+}
+
 int main(int argc, char **argv)
 {
-    if (argc < 5) {
+    if (argc != 5) {
         fprintf(stderr, "usage: load HOST PORT CONNECTIONS SECONDS\n");
         return 2;
     }
     snprintf(host, sizeof host, "%s", argv[1]);
-    port = atoi(argv[2]);
-    int n = atoi(argv[3]);
-    double seconds = atof(argv[4]);
+    port = (int)strtol(argv[2], NULL, 10);
+    int n = (int)strtol(argv[3], NULL, 10);
+    double seconds = strtod(argv[4], NULL);
     address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    if (inet_pton(AF_INET, host, &address.sin_addr) != 1 || strncmp(host, "127.", 4)) {
+    if (inet_pton(AF_INET, host, &address.sin_addr) != 1 || strncmp(host, "127.", 4) || port < 1 || port > 65535) {
         fprintf(stderr, "only loopback addresses\n");
+        return 2;
+    }
+    if (n < 1 || n > 1000 || !(seconds > 0 && seconds <= 60)) {
+        fprintf(stderr, "1 to 1000 connections, up to 60 seconds\n");
         return 2;
     }
     make_flow();
     ep = epoll_create1(0);
     struct conn *conns = calloc((size_t)n, sizeof *conns);
-    for (int i = 0; i < n; i++) {
-        conns[i].fd = dial();
-        struct epoll_event e = {.events = EPOLLIN, .data.ptr = &conns[i]};
-        epoll_ctl(ep, EPOLL_CTL_ADD, conns[i].fd, &e);
+    if (!conns || ep < 0)
+        return 1;
+    for (int i = 0; i < n; i++)
+        watch(&conns[i]);
+    int64_t start = now_us();
+    for (int i = 0; i < n; i++)
         send_request(&conns[i]);
-    }
-    int64_t start = now_us(), end = start + (int64_t)(seconds * 1e6);
-    while (now_us() < end) {
-        struct epoll_event e[256];
-        int k = epoll_wait(ep, e, 256, 100);
-        for (int i = 0; i < k; i++) {
-            struct conn *c = e[i].data.ptr;
-            if (!readable(c)) {
-                errors++;
-                close(c->fd);
-                c->fd = dial();
-                c->have = 0;
-                c->step = 0;
-                struct epoll_event again = {.events = EPOLLIN, .data.ptr = c};
-                epoll_ctl(ep, EPOLL_CTL_ADD, c->fd, &again);
-                send_request(c);
-            }
-        }
-    }
+    run(conns, n, start + (int64_t)(seconds * 1e6));
     double took = (double)(now_us() - start) / 1e6;
-    qsort(times, time_count, sizeof *times, by_value);
+    if (time_count)
+        qsort(times, time_count, sizeof *times, by_value);
     printf("{\"lives\":%llu,\"errors\":%llu,\"busy\":%llu,\"seconds\":%.3f,\"per_second\":%.1f,\"p50_us\":%u,\"p99_us\":%u}\n",
            (unsigned long long)lives, (unsigned long long)errors, (unsigned long long)answers_503, took, (double)lives / took,
            time_count ? times[time_count / 2] : 0, time_count ? times[time_count * 99 / 100] : 0);

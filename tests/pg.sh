@@ -3,10 +3,11 @@
 #   tests/pg.sh start DIR    makes and starts it, prints its URL; exit 77 where PostgreSQL is not installed
 #   tests/pg.sh stop DIR     stops it at once; the caller removes DIR
 #   tests/pg.sh restart DIR  stops it at once and starts it again
+# It runs with fsync off: a test's database need not outlive the machine. PG_TEST_FSYNC=on, for measuring, turns it on.
 # PostgreSQL refuses to run as root: then it runs as user postgres (PG_TEST_USER).
 set -eu
 
-[ $# -eq 2 ] || { sed -n '2,5p' "$0" >&2; exit 2; }
+[ $# -eq 2 ] || { sed -n '2,7p' "$0" >&2; exit 2; }
 what=$1
 mkdir -p "$2"
 dir=$(cd "$2" && pwd)
@@ -30,7 +31,7 @@ data=$dir/pg/data
 
 start() {
     $as "$bin/pg_ctl" start -s -w -t 60 -D "$data" -l "$dir/pg/log" \
-        -o "-c listen_addresses='' -c unix_socket_directories='$dir/pg' -c fsync=off -c max_connections=60 -c shared_buffers=32MB" \
+        -o "-c listen_addresses='' -c unix_socket_directories='$dir/pg' -c fsync=${PG_TEST_FSYNC:-off} -c max_connections=60 -c shared_buffers=32MB" \
         >/dev/null || { cat "$dir/pg/log" >&2; exit 1; }
 }
 

@@ -474,6 +474,25 @@ static int lost_lease(struct world *w, struct err *err)
     return 0;
 }
 
+/* An older client renews no lease: what it has when it starts, it has until the end. */
+static int old_clients_lease(struct world *w, struct err *err)
+{
+    for (int i = 0; i < 2; i++) {
+        struct setup s;
+        Uuid deployment, id;
+        Time next;
+        TRY(start(w, &s, err));
+        TRY(insert_deployment(&s, 1, NULL, &deployment, err));
+        TRY(insert_run(&s, (struct run_options){.deployment = deployment, .state = "SCHEDULED"}, &id, err));
+        TRY(live(&s, false, id, (struct step[]){{"PENDING", "A PENDING/Pending n0 lease slots1/1"}, {"RUNNING", "A RUNNING/Running n1 lease slots1/1", .client = i ? &old : NULL}, {0}}, err));
+        w->now += HOUR;
+        TRY(leases_expire(w->c, w->a, w->now, &next, err));
+        TRY(live(&s, false, id, (struct step[]){{"RUNNING", i ? "A RUNNING/Running n2 lease slots1/1" : "A RUNNING/Running n2 lease slots0/0", .client = i ? &old : NULL},
+                                                {"COMPLETED", "A COMPLETED/Completed n2 lease slots0/0"}, {0}}, err));
+    }
+    return 0;
+}
+
 /* A state may name any lease; only the holder's own is touched. */
 static int foreign_lease(struct world *w, struct err *err)
 {
@@ -534,7 +553,10 @@ static int late_without_slots(struct world *w, struct err *err)
         TRY(insert_run(&s, (struct run_options){.deployment = deployment, .state = "SCHEDULED"}, &first, err));
         TRY(insert_run(&s, (struct run_options){.deployment = deployment, .state = "SCHEDULED"}, &second, err));
         TRY(live(&s, false, first, (struct step[]){{"PENDING", "A PENDING/Pending n0 lease slots1/1"}, {0}}, err));
+        outbox_init(&w->out, w->a);
         TRY(live(&s, false, second, (struct step[]){{late, cases[i].expect, .policy = POLICY_MARK_LATE}, {0}}, err));
+        EXPECT_INT((int64_t)w->out.events.n, 1);
+        EXPECT_STR(w->out.events.v[0].event, cases[i].expect[0] == 'A' ? "prefect.flow-run.Late" : "prefect.flow-run.Cancelled");
     }
     return 0;
 }
@@ -545,6 +567,7 @@ static const struct db_case cases[] = {
     {"results", flow_results},
     {"a full limit", full_limit},
     {"a lost lease", lost_lease},
+    {"an old client's lease", old_clients_lease},
     {"another's lease", foreign_lease},
     {"the deployment is gone", deployment_gone},
     {"an inactive limit", inactive_limit},

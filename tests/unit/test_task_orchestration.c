@@ -144,6 +144,16 @@ static const struct life lives[] = {
     {"a background task does not ask for its flow run", "PENDING",
      .run = {.state = "PENDING"},
      .steps = {{DEFERRED("RUNNING"), "A RUNNING/Running n1,0"}}},
+    {"a background task waits, fails, is tried again and is done", "RUNNING",
+     .run = {.state = "{\"type\":\"SCHEDULED\",\"state_details\":{\"deferred\":true,\"scheduled_time\":\"@20\"}}", .policy = "{\"retries\":1}"},
+     .steps = {{DEFERRED("PENDING"), "A PENDING/Pending n0,0"},
+               {DEFERRED("RUNNING"), "W PENDING/Pending n0,0", "future", .delay = 20},
+               {DEFERRED("RUNNING"), "A RUNNING/Running n1,1", .later = 20 * SEC},
+               {DEFERRED("FAILED"), "R SCHEDULED/AwaitingRetry n1,1 next+0"},
+               {DEFERRED("RUNNING"), "A RUNNING/Retrying n2,1"},
+               {"{\"type\":\"COMPLETED\",\"data\":{\"a\":1},\"state_details\":{\"deferred\":true}}", "A COMPLETED/Completed n2,1 data={\"a\":1}"},
+               {DEFERRED("RUNNING"), "R COMPLETED/Completed n2,1 data={\"a\":1}", "completed already"},
+               {DEFERRED("CRASHED"), "B COMPLETED/Completed n2,1 data={\"a\":1}", "COMPLETED already"}}},
 };
 
 static int task_lives(struct world *w, struct err *err)
@@ -249,6 +259,27 @@ static int caching(struct world *w, struct err *err)
     TRY(insert_task(&s, (struct task_options){.state = "PENDING"}, &id, err));
     TRY(live(&s, true, id, (struct step[]){{running, "A RUNNING/Running n1,0", .later = 101 * SEC}, {0}}, err));
     return 0;
+}
+
+/* Background tasks share the cache; and give slots back that somebody took for them. */
+static int background_cache_and_slots(struct world *w, struct err *err)
+{
+    struct setup s;
+    struct concurrency_limit limit;
+    struct slots_result taken;
+    Uuid id, lease;
+    Str u = str_fmt(w->a, "%s", uuid_text(uuid_v4()).s);
+    const char *running = str_fmt(w->a, "{\"type\":\"RUNNING\",\"state_details\":{\"deferred\":true,\"cache_key\":\"%.*s\"}}%c", STR_ARG(u), 0).p;
+    const char *completed = str_fmt(w->a, "{\"type\":\"COMPLETED\",\"data\":{\"v\":1},\"state_details\":{\"deferred\":true,\"cache_key\":\"%.*s\"}}%c", STR_ARG(u), 0).p;
+    TRY(start(w, &s, err));
+    TRY(insert_limit(w, str_fmt(w->a, "tag:%.*s", STR_ARG(u)), 1, 0, &limit, err));
+    TRY(insert_task(&s, (struct task_options){.state = "PENDING", .tags = str_fmt(w->a, "[\"%.*s\"]%c", STR_ARG(u), 0).p}, &id, err));
+    struct slots_wanted want = {.ids = &limit.id, .n = 1, .slots = 1};
+    TRY(slots_take(w->c, w->a, &want, 30 * SEC, w->now, &taken, err));
+    TRY(lease_create(w->c, w->a, &limit.id, 1, 1, LEASE_FOREVER, STR("task_run"), id, w->now, &w->out, &lease, err));
+    TRY(live(&s, true, id, (struct step[]){{running, "A RUNNING/Running n1,0 leases1"}, {completed, "A COMPLETED/Completed n1,0 data={\"v\":1}"}, {0}}, err));
+    TRY(insert_task(&s, (struct task_options){.state = "PENDING"}, &id, err));
+    return live(&s, true, id, (struct step[]){{running, "R COMPLETED/Cached n0,0 data={\"v\":1}"}, {0}}, err);
 }
 
 static int long_cache_keys(struct world *w, struct err *err)
@@ -424,6 +455,7 @@ static const struct db_case cases[] = {
     {"tasks of a second run", tasks_of_a_second_run},
     {"jitter", jitter},
     {"caching", caching},
+    {"background tasks and the cache", background_cache_and_slots},
     {"long cache keys", long_cache_keys},
     {"slots of tags", tag_slots},
     {"slots of deleted runs", slots_of_deleted_runs},

@@ -77,6 +77,29 @@ static int row_of_a_run(struct world *w, struct err *err)
     return 0;
 }
 
+/* The same of a task run. */
+static int row_of_a_task_run(struct world *w, struct err *err)
+{
+    struct setup s;
+    Uuid id;
+    struct task_run r;
+    struct verdict_result got;
+    TRY(start(w, &s, err));
+    TRY(insert_task(&s, (struct task_options){.state = "PENDING"}, &id, err));
+    Time made = w->now;
+    TRY(propose_task(&s, id, "RUNNING", POLICY_CORE, false, &got, err));
+    Time started = w->now;
+    w->now += 5 * SEC;
+    TRY(propose_task(&s, id, "FAILED", POLICY_CORE, false, &got, err));
+    EXPECT_INT(record_by_id(w->c, w->a, &task_run_resource, id, &r, err), 1);
+    EXPECT(r.expected_start_time == made && r.start_time == started && r.end_time == w->now && r.updated == w->now);
+    EXPECT_INT(r.total_run_time, 5 * SEC + MSEC);
+    TRY(propose_task(&s, id, "SCHEDULED", POLICY_CORE, false, &got, err));
+    EXPECT_INT(record_by_id(w->c, w->a, &task_run_resource, id, &r, err), 1);
+    EXPECT(r.end_time == TIME_NONE && r.next_scheduled_start_time == w->now && r.start_time == started && r.expected_start_time == made);
+    return 0;
+}
+
 /* States of a run have instants of their own, whatever the clock says. */
 static int instants(struct world *w, struct err *err)
 {
@@ -98,6 +121,7 @@ static int instants(struct world *w, struct err *err)
         EXPECT(uuid_eq(r.state_id, got.state.id) && r.state_timestamp == got.state.timestamp);
         EXPECT(got.state.timestamp >= t0 + clock[i] && got.state.timestamp < t0 + clock[i] + 10);
         EXPECT(r.total_run_time >= 0);
+        EXPECT(i != 1 || r.start_time == got.state.timestamp);
     }
     TRY(state_list(w->c, w->a, FLOW_RUN, id, &list, err));
     EXPECT_INT((int64_t)list.n, COUNT_OF(types));
@@ -591,6 +615,7 @@ static int computed(struct world *w, struct err *err)
 
 static const struct db_case cases[] = {
     {"the row of a run", row_of_a_run},
+    {"the row of a task run", row_of_a_task_run},
     {"instants of states", instants},
     {"statements of a transition", statements},
     {"runs made with their state", inserting},

@@ -17,11 +17,18 @@ export DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false
 pids=()
 finish() {
     local p
-    for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done
-    for p in "${pids[@]}"; do wait "$p" 2>/dev/null || true; done
+    for p in "${pids[@]}"; do stop "$p"; done
 }
 trap finish EXIT
 
+# Asks a process to end, and makes it end where it does not within ten seconds.
+stop() {
+    local i
+    kill "$1" 2>/dev/null || return 0
+    for i in $(seq 100); do kill -0 "$1" 2>/dev/null || break; sleep 0.1; done
+    kill -9 "$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
+}
 title() { printf '\n== %s\n' "$*"; }
 # Prints the command as one would type it, and runs it.
 try() { printf '\n$ %s\n' "$*"; eval "$*"; }
@@ -103,8 +110,7 @@ worker=$!
 pids+=("$worker")
 await 20 "the worker" grep started "$home/worker.log"
 try "millpond deployment run 'get-repo-info/on-my-machine' --watch"
-kill "$worker"
-wait "$worker" || true
+stop "$worker"
 title "The same by the reference's own worker"
 printf '\n$ prefect worker start --pool my-process-pool &\n'
 prefect worker start --pool my-process-pool >"$home/prefect-worker.log" 2>&1 &
@@ -112,8 +118,7 @@ worker=$!
 pids+=("$worker")
 await 60 "prefect's worker" grep started "$home/prefect-worker.log"
 try "millpond deployment run 'get-repo-info/on-my-machine' --watch"
-kill "$worker"
-wait "$worker" || true
+stop "$worker"
 
 title "Everything that ran"
 try millpond flow-run ls

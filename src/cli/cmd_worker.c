@@ -3,6 +3,10 @@
 
 #include "worker/worker.h"
 
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
 struct start {
     struct cli *x;
     struct worker_options o;
@@ -87,6 +91,9 @@ static int start(struct cli *x, struct err *err)
     s->o.api.repeat_posts = true;
     s->o.api.connect_retries = -1;
     if (s->o.managed) {
+        /* It goes with its server, also when that is killed; the runs stay, with their supervisors. */
+        if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() == 1)
+            return err_set(err, ERR_INVALID, "--managed is how a server starts its own worker");
         s->o.name = str_fmt(x->a, "managed %s", uuid_text(uuid_v4()).s);
         s->o.ready = NULL;
         return worker_main(&s->o, err);

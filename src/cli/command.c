@@ -49,7 +49,7 @@ static const struct command *subcommand(const struct command *c, size_t i)
     return c->commands && c->commands[i - n].name ? &c->commands[i - n] : NULL;
 }
 
-static const struct command *find_subcommand(const struct command *c, Str word)
+const struct command *command_find(const struct command *c, Str word)
 {
     const struct command *sub;
     for (size_t i = 0; (sub = subcommand(c, i)); i++)
@@ -400,7 +400,7 @@ int args_parse(struct arena *a, const struct command *root, int argc, char *cons
             if (take_brief(a, x, str_sub(word, 1, SIZE_MAX), &w, err) < 0)
                 return -1;
         } else if (!c->run) {
-            const struct command *sub = find_subcommand(c, word);
+            const struct command *sub = command_find(c, word);
             if (!sub)
                 return x->help ? 0 : unknown_command(a, x, word, err);
             if (x->depth == COUNT_OF(x->path))

@@ -86,6 +86,8 @@ struct args {
 NODISCARD int args_parse(struct arena *a, const struct command *root, int argc, char *const *argv, struct args *ret,
                          struct err *err);
 const struct command *args_command(const struct args *x);
+/* A group's subcommand by name or alias; NULL. */
+const struct command *command_find(const struct command *group, Str word);
 
 /* By the option's or positional's name, which must be in the command's table. */
 bool args_given(const struct args *x, const char *name);

@@ -309,7 +309,7 @@ static int read_header(struct reader *r, Str *ret_table)
     if (many) {
         void **count = map_at(r->a, &r->tables, *ret_table);
         *ret_table = str_fmt(r->a, "%.*s%c%ld", STR_ARG(*ret_table), TOML_SEP, (long)(intptr_t)*count);
-        *count = (char *)*count + 1;
+        *count = (void *)((intptr_t)*count + 1);
     }
     r->fn(r->user, *ret_table, STR_NONE);
     return 0;

@@ -1,6 +1,7 @@
 #include "cli/commands.h"
 #include "cli/pools.h"
 
+#include "base/log.h"
 #include "worker/worker.h"
 
 #include <signal.h>
@@ -88,6 +89,12 @@ static int start(struct cli *x, struct err *err)
         .user = s,
     };
     s->o.managed = args_flag(&x->args, "managed", false);
+    enum log_level level;
+    Str wanted = settings_text(set, s->o.managed ? "server.logging_level" : "logging.level");
+    if (settings_bool(set, "debug_mode"))
+        log_set_level(LOG_DEBUG);
+    else if (wanted.p && log_level_parse(str_z(x->a, wanted), &level))
+        log_set_level(level);
     s->o.api.repeat_posts = true;
     s->o.api.connect_retries = -1;
     if (s->o.managed) {

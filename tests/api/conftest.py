@@ -104,6 +104,6 @@ def server(request):
     if request.param == "postgres":
         database = request.getfixturevalue("postgres")
         _clear(database)
-    s = Server(database, env={"MILLPOND_SERVER_MANAGED_ENABLED": "false"})
+    s = Server(database, env={"MILLPOND_SERVER_MANAGED": "false"})
     yield s
     assert s.stop() == 0, s.tail()

@@ -19,7 +19,7 @@ BASIC = {"Authorization": "Basic " + base64.b64encode(SECRET.encode()).decode()}
 
 @pytest.fixture(scope="module")
 def locked():
-    s = Server(env={"MILLPOND_SERVER_API_AUTH_STRING": SECRET, "MILLPOND_SERVER_MANAGED_ENABLED": "false"})
+    s = Server(env={"MILLPOND_SERVER_API_AUTH_STRING": SECRET, "MILLPOND_SERVER_MANAGED": "false"})
     yield s
     assert s.stop() == 0
     assert SECRET.encode() not in (s.tail()).encode()
@@ -57,7 +57,7 @@ def test_every_socket_asks(locked, path):
 
 
 def test_csrf():
-    s = Server(env={"MILLPOND_SERVER_API_CSRF_PROTECTION_ENABLED": "true", "MILLPOND_SERVER_MANAGED_ENABLED": "false"})
+    s = Server(env={"MILLPOND_SERVER_API_CSRF_PROTECTION_ENABLED": "true", "MILLPOND_SERVER_MANAGED": "false"})
     try:
         assert s.request("POST", "/flows/", {"name": "x"})[0] == 403
         token = s.api("GET", "/csrf-token?client=one")["token"]
@@ -71,7 +71,7 @@ def test_csrf():
 def test_tls(tmp_path):
     subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem",
                     "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-    s = Server(None, "--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"), env={"MILLPOND_SERVER_MANAGED_ENABLED": "false"})
+    s = Server(None, "--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"), env={"MILLPOND_SERVER_MANAGED": "false"})
     try:
         assert s.url.startswith("https://")
         context = ssl.create_default_context(cafile=tmp_path / "cert.pem")

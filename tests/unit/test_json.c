@@ -80,7 +80,8 @@ static void test_writer(void **state)
     jw_end(&w);
     jw_kuuid(&w, "u", UUID_NIL);
     jw_end(&w);
-    assert_string_equal(str_z(arena_create(), buf_view(&b)),
+    AUTO(arena_freep) struct arena *a = arena_create();
+    assert_string_equal(str_z(a, buf_view(&b)),
                         "{\"i\":5,\"d\":0.1,\"z\":3.0,\"t\":null,\"a\":[true,{}],\"u\":null}");
 }
 

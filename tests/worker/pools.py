@@ -24,7 +24,7 @@ class FixedServer(Server):
 
     def __init__(self, managed=False, env=None):
         self.port = free_port()
-        super().__init__(None, env={"MILLPOND_SERVER_MANAGED_ENABLED": str(managed).lower(), "MILLPOND_SERVER_API_PORT": str(self.port)}
+        super().__init__(None, env={"MILLPOND_SERVER_MANAGED": str(managed).lower(), "MILLPOND_SERVER_API_PORT": str(self.port)}
                          | ({"MILLPOND_MANAGED_PYTHON": str(PYTHON)} if PYTHON.exists() else {}) | (env or {}))
 
     def start(self):

@@ -1,6 +1,9 @@
 /* What a transition leaves behind: the run's row, its states, events, alarms, the answer. */
 #include "tests/unit/runs.h"
 
+#include <semaphore.h>
+#include <stdatomic.h>
+
 /* ---- the run's row ---- */
 
 static int get(struct setup *s, Uuid id, struct flow_run *ret, struct err *err)
@@ -598,6 +601,96 @@ static int policies(struct world *w, struct err *err)
     return 0;
 }
 
+/* ---- many at once ---- */
+
+#define WORKERS 40
+#define PLACES 7
+
+struct rush {
+    Uuid runs[WORKERS]; /* each of its own; or all the same */
+    Uuid limit;
+    bool same;
+    atomic_int next, accepted, waiting, refused, failed;
+    sem_t done;
+};
+
+static int rush_setup(struct conn *c, void *arg, struct err *err)
+{
+    struct rush *r = arg;
+    AUTO(arena_freep) struct arena *a = arena_create();
+    struct world w = {.c = c, .a = a, .now = dbtest_now};
+    struct setup s;
+    Uuid deployment;
+    outbox_init(&w.out, a);
+    TRY(start(&w, &s, err));
+    TRY(insert_deployment(&s, PLACES, NULL, &deployment, err));
+    r->limit = s.limit;
+    for (int i = 0; i < (r->same ? 1 : WORKERS); i++)
+        TRY(insert_run(&s, (struct run_options){.deployment = deployment, .state = "SCHEDULED"}, &r->runs[i], err));
+    return 0;
+}
+
+static int rush_in(struct conn *c, void *arg, struct err *err)
+{
+    struct rush *r = arg;
+    AUTO(arena_freep) struct arena *a = arena_create();
+    struct world w = {.c = c, .a = a, .now = dbtest_now + SEC};
+    struct setup s = {.w = &w, .client = client_newest};
+    struct verdict_result got;
+    int i = r->same ? 0 : atomic_fetch_add(&r->next, 1);
+    outbox_init(&w.out, a);
+    TRY(propose(&s, r->runs[i % WORKERS], "PENDING", POLICY_CORE, false, &got, err));
+    atomic_fetch_add(got.verdict == VERDICT_ACCEPT ? &r->accepted : got.verdict == VERDICT_REJECT ? &r->waiting : &r->refused, 1);
+    return 0;
+}
+
+static void rush_done(void *arg, const struct err *err)
+{
+    struct rush *r = arg;
+    if (err)
+        atomic_fetch_add(&r->failed, 1);
+    sem_post(&r->done);
+}
+
+static int rush_check(struct conn *c, void *arg, struct err *err)
+{
+    struct rush *r = arg;
+    int64_t slots = 0, leases = 0;
+    TRY(db_get_int(c, err, &slots, "SELECT active_slots FROM concurrency_limit_v2 WHERE id = $1", "u", r->limit));
+    TRY(db_get_int(c, err, &leases, "SELECT count(*) FROM concurrency_lease", "")); /* there was none before */
+    EXPECT_INT(slots, r->same ? 1 : PLACES);
+    EXPECT_INT(leases, slots);
+    return 0;
+}
+
+static int clear_leases(struct conn *c, void *arg, struct err *err)
+{
+    return db_exec(c, err, "DELETE FROM concurrency_lease", "") < 0 ? -1 : 0;
+}
+
+/* Of many workers that claim one run one gets it; of many runs as many start as there are slots. */
+static int rush(struct db *db, struct err *err)
+{
+    for (int same = 0; same < 2; same++) {
+        struct rush r = {.same = same};
+        sem_init(&r.done, 0, 0);
+        TRY(db_write_wait(db, clear_leases, NULL, err));
+        TRY(db_write_wait(db, rush_setup, &r, err));
+        for (int i = 0; i < WORKERS; i++)
+            TRY(db_write(db, rush_in, rush_done, &r, err));
+        for (int i = 0; i < WORKERS; i++)
+            sem_wait(&r.done);
+        sem_destroy(&r.done);
+        EXPECT_INT(r.failed, 0);
+        TRY(db_write_wait(db, rush_check, &r, err));
+        if (same) {
+            EXPECT_INT(r.accepted, 1);
+            EXPECT_INT(r.refused, WORKERS - 1);
+        }
+    }
+    return 0;
+}
+
 static int computed(struct world *w, struct err *err)
 {
     Time t = w->now;
@@ -626,6 +719,7 @@ static const struct db_case cases[] = {
     {"alarms", alarms},
     {"answers", answers},
     {"reading states", parsing},
+    {"many at once", .outside = rush},
     {"policies", policies},
     {"computed values", computed},
 };

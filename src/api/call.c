@@ -2,6 +2,8 @@
 
 #include "base/limits.h"
 
+#include <math.h>
+
 int call_invalid(struct call *c, struct err *err)
 {
     return c->violations.list.n ? err_set(err, ERR_UNPROCESSABLE, "invalid request") : 0;
@@ -49,6 +51,82 @@ Str call_str(struct call *c, const char *key)
     if (v->kind != JSON_STRING)
         violation_add(&c->violations, "string_type", str_of(key), v, "must be a string");
     return json_str(v);
+}
+
+double call_double(struct call *c, const char *key, double dflt)
+{
+    const struct json *v = json_get(c->body, str_of(key));
+    double n = dflt;
+    if (!json_is_null(v) && (!json_double(v, &n) || !isfinite(n)))
+        violation_add(&c->violations, "float_parsing", str_of(key), v, "must be a number");
+    return n;
+}
+
+Dur call_dur(struct call *c, const char *key, Dur dflt, Dur min, Dur max)
+{
+    const struct json *v = json_get(c->body, str_of(key));
+    if (json_is_null(v))
+        return dflt;
+    const struct field f = {.name = key, .type = F_DUR};
+    Dur d = dflt;
+    field_parse(c->a, &f, v, &d, &c->violations);
+    if (d < min)
+        violation_add(&c->violations, "greater_than_equal", str_of(key), v, str_fmt(c->a, "must be at least %g seconds", (double)min / SEC).p);
+    if (d > max)
+        violation_add(&c->violations, "less_than_equal", str_of(key), v, str_fmt(c->a, "must be at most %g seconds", (double)max / SEC).p);
+    return d;
+}
+
+Uuid call_uuid(struct call *c, const char *key)
+{
+    const struct json *v = json_get(c->body, str_of(key));
+    Uuid id = UUID_NIL;
+    if (json_is_null(v))
+        violation_add(&c->violations, "missing", str_of(key), c->body, "is required");
+    else if (v->kind != JSON_STRING || !uuid_parse(v->string, &id))
+        violation_add(&c->violations, "uuid_parsing", str_of(key), v, "must be a UUID");
+    return id;
+}
+
+/* The items of a list that must be there; NULL with a violation. */
+static const struct json *call_list(struct call *c, const char *key, size_t max)
+{
+    const struct json *v = json_get(c->body, str_of(key));
+    if (json_is_null(v))
+        violation_add(&c->violations, "missing", str_of(key), c->body, "is required");
+    else if (v->kind != JSON_ARRAY)
+        violation_add(&c->violations, "list_type", str_of(key), v, "must be a list");
+    else if (v->array.n > max)
+        violation_add(&c->violations, "too_long", str_of(key), NULL, str_fmt(c->a, "must have at most %zu items", max).p);
+    else
+        return v;
+    return NULL;
+}
+
+Uuid *call_uuids(struct call *c, const char *key, size_t max, size_t *ret_n)
+{
+    const struct json *list = call_list(c, key, max);
+    size_t n = list ? list->array.n : 0;
+    Uuid *ids = arena_array(c->a, Uuid, n + 1);
+    for (size_t i = 0; i < n; i++)
+        if (!uuid_parse(json_str(&list->array.items[i]), &ids[i]))
+            violation_add(&c->violations, "uuid_parsing", str_of(key), &list->array.items[i], "must be a UUID");
+    *ret_n = n;
+    return ids;
+}
+
+Str *call_strs(struct call *c, const char *key, size_t max, size_t *ret_n)
+{
+    const struct json *list = call_list(c, key, max);
+    size_t n = list ? list->array.n : 0;
+    Str *strs = arena_array(c->a, Str, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        strs[i] = json_str(&list->array.items[i]);
+        if (!strs[i].p)
+            violation_add(&c->violations, "string_type", str_of(key), &list->array.items[i], "must be a string");
+    }
+    *ret_n = n;
+    return strs;
 }
 
 static int page_limit(struct call *c, int64_t *ret, struct err *err)

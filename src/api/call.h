@@ -67,6 +67,12 @@ NODISCARD int call_parse(struct call *c, const struct resource *r, int view, voi
 int64_t call_int(struct call *c, const char *key, int64_t dflt, int64_t min, int64_t max);
 bool call_bool(struct call *c, const char *key, bool dflt);
 Str call_str(struct call *c, const char *key); /* STR_NONE where absent */
+double call_double(struct call *c, const char *key, double dflt); /* finite */
+Dur call_dur(struct call *c, const char *key, Dur dflt, Dur min, Dur max); /* seconds, or ISO 8601 */
+/* Those that must be there: absent or null is a violation. A list has at most `max` items. */
+Uuid call_uuid(struct call *c, const char *key);
+Uuid *call_uuids(struct call *c, const char *key, size_t max, size_t *ret_n);
+Str *call_strs(struct call *c, const char *key, size_t max, size_t *ret_n);
 /* limit (default and cap LIMIT_PAGE) and offset of the body; too large or negative: 422 with a `detail` sentence. */
 NODISCARD int call_page(struct call *c, int64_t *ret_limit, int64_t *ret_offset, struct err *err);
 /* {"results", "count", "limit", "pages", "page"} routes. */

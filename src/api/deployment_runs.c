@@ -3,6 +3,8 @@
 #include "api/list.h"
 #include "api/pools.h"
 
+#define BULK_MAX 100 /* runs of one request; published */
+
 /* Parameters := deployment's overlaid with the request's, hydrated; checked against the schema where that is asked for. */
 static int parameters_of(struct call *c, const struct deployment *d, const struct deployment_flow_run *ask, Str *ret, struct err *err)
 {
@@ -48,28 +50,36 @@ static int other_queue(struct call *c, const struct deployment *d, Str name, str
     return 0;
 }
 
-/* One run from one DeploymentFlowRunCreate body. 1: made, 0: was there, -1. */
-static int create_one(struct call *c, const struct deployment *d, const struct json *body, struct flow_run *run, struct err *err)
+/* One DeploymentFlowRunCreate body. */
+struct asked {
+    struct deployment_flow_run run;
+    struct state state;
+};
+
+static void ask_parse(struct call *c, const struct json *body, struct asked *ret)
 {
-    struct deployment_flow_run ask;
-    struct state state = state_new(STATE_SCHEDULED, STR_NONE, STR_NONE, c->now);
-    record_init(&deployment_flow_run_resource, &ask);
     static const struct json empty = {.kind = JSON_OBJECT, .raw = {"{}", 2}};
-    record_parse(c->a, &deployment_flow_run_resource, CREATE, body ? body : &empty, &ask, &c->violations);
-    parameters_check(c, ask.parameters);
+    ret->state = state_new(STATE_SCHEDULED, STR_NONE, STR_NONE, c->now);
+    record_init(&deployment_flow_run_resource, &ret->run);
+    record_parse(c->a, &deployment_flow_run_resource, CREATE, body ? body : &empty, &ret->run, &c->violations);
+    parameters_check(c, ret->run.parameters);
     const struct json *sent = json_getz(body, "state");
     if (!json_is_null(sent)) {
         Str before = violations_enter(&c->violations, STR("state"));
-        state_parse(c->a, sent, c->now, &state, &c->violations);
+        state_parse(c->a, sent, c->now, &ret->state, &c->violations);
         c->violations.prefix = before;
     } else {
         struct state_details details;
-        state_details_get(c->a, &state, &details);
+        state_details_get(c->a, &ret->state, &details);
         details.scheduled_time = c->now;
-        state_details_put(c->a, &state, &details);
+        state_details_put(c->a, &ret->state, &details);
     }
-    if (call_invalid(c, err) < 0)
-        return -1;
+}
+
+/* The run that was asked for. 1: made, 0: was there, -1. */
+static int create_one(struct call *c, const struct deployment *d, const struct asked *asked, struct flow_run *run, struct err *err)
+{
+    struct deployment_flow_run ask = asked->run;
     record_init(&flow_run_resource, run);
     run->flow_id = d->flow_id;
     run->deployment_id = d->id;
@@ -92,20 +102,74 @@ static int create_one(struct call *c, const struct deployment *d, const struct j
     if (parameters_of(c, d, &ask, &run->parameters, err) < 0 ||
         job_variables_check(c, run->work_queue_id, overrides, COUNT_OF(overrides), 0, "Error creating flow run", err) < 0)
         return -1;
-    return flow_run_insert(c, run, &state, err);
+    return flow_run_insert(c, run, &asked->state, err);
 }
 
 int deployments_create_flow_run(struct call *c, struct err *err)
 {
     struct deployment d;
     struct flow_run run;
+    struct asked asked;
     if (deployment_load(c, c->id, false, &d, err) < 0)
         return -1;
-    int made = create_one(c, &d, c->body, &run, err);
+    ask_parse(c, c->body, &asked);
+    if (call_invalid(c, err) < 0)
+        return -1;
+    int made = create_one(c, &d, &asked, &run, err);
     if (made < 0)
         return -1;
     c->status = made ? 201 : 200;
     return flow_run_print_by_id(c, run.id, err) == 1 ? 0 : -1;
+}
+
+/* A list of runs: each is made or fails alone. */
+int deployments_create_flow_run_bulk(struct call *c, struct err *err)
+{
+    struct deployment d;
+    if (!json_is(c->body, JSON_ARRAY))
+        violation_add(&c->violations, "list_type", STR_NONE, c->body, "must be a list");
+    else if (!c->body->array.n)
+        violation_add(&c->violations, "too_short", STR_NONE, c->body, "must have at least one item");
+    else if (c->body->array.n > BULK_MAX)
+        violation_add(&c->violations, "too_long", STR_NONE, NULL, str_fmt(c->a, "must have at most %d items", BULK_MAX).p);
+    if (call_invalid(c, err) < 0 || deployment_load(c, c->id, false, &d, err) < 0)
+        return -1;
+    size_t n = c->body->array.n;
+    struct asked *asked = arena_array(c->a, struct asked, n);
+    for (size_t i = 0; i < n; i++) {
+        Str before = violations_enter_item(&c->violations, i);
+        ask_parse(c, &c->body->array.items[i], &asked[i]);
+        c->violations.prefix = before;
+    }
+    if (call_invalid(c, err) < 0)
+        return -1;
+    jw_object(&c->w);
+    jw_key(&c->w, STR("results"));
+    jw_array(&c->w);
+    for (size_t i = 0; i < n; i++) {
+        struct flow_run run;
+        struct err why;
+        struct outbox before = c->outbox; /* what an undone run would have told is not told */
+        if (db_savepoint(c->conn, err) < 0)
+            return -1;
+        bool failed = create_one(c, &d, &asked[i], &run, &why) < 0;
+        if (failed && why.code == ERR_DB) {
+            *err = why;
+            return -1;
+        }
+        if ((failed ? db_rollback_to(c->conn, err) : db_release(c->conn, err)) < 0)
+            return -1;
+        if (failed)
+            c->outbox = before;
+        jw_object(&c->w);
+        jw_kuuid(&c->w, "flow_run_id", failed ? UUID_NIL : run.id);
+        jw_kz(&c->w, "status", failed ? "FAILED" : "CREATED");
+        jw_kz(&c->w, "error", failed ? why.text : NULL);
+        jw_end(&c->w);
+    }
+    jw_end(&c->w);
+    jw_end(&c->w);
+    return 0;
 }
 
 int deployments_get_scheduled_flow_runs(struct call *c, struct err *err)

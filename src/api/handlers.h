@@ -31,5 +31,7 @@ Str created_by_header(struct call *c);
 struct hydrate_context call_hydrate_context(struct call *c);
 /* A task run as the API's TaskRun; the row is one of task_run_listing. */
 int task_run_print(struct call *c, const void *rec, struct stmt *row, int extra, struct err *err);
+/* Its members without the braces; `state` NULL: null. */
+void task_run_print_fields(struct call *c, const struct task_run *run, const struct state *state);
 /* This call's connection, clock and outbox for services/scheduler.h. */
 struct scheduling call_scheduling(struct call *c);

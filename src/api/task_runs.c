@@ -1,10 +1,9 @@
 /* Task runs that come over REST: all of 2.x, and the subflow parents and background tasks of 3.x. */
 #include "api/handlers.h"
 #include "api/list.h"
-
 #include "store/concurrency.h"
 
-static void print_fields(struct call *c, const struct task_run *run, const struct state *state)
+void task_run_print_fields(struct call *c, const struct task_run *run, const struct state *state)
 {
     record_print(&c->w, &task_run_resource, run, NULL);
     int type = state_type_of(run->state_type);
@@ -21,7 +20,7 @@ int task_run_print(struct call *c, const void *rec, struct stmt *row, int extra,
     struct state state;
     bool has = state_load(c->a, row, extra, &state);
     jw_object(&c->w);
-    print_fields(c, rec, has ? &state : NULL);
+    task_run_print_fields(c, rec, has ? &state : NULL);
     jw_end(&c->w);
     return 0;
 }

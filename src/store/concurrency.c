@@ -165,6 +165,19 @@ int slots_take(struct conn *c, struct arena *a, const struct slots_wanted *want,
     return 0;
 }
 
+int slots_count_refused(struct conn *c, const struct slots_result *refused, int64_t slots, struct err *err)
+{
+    for (size_t i = 0; i < refused->limits.n; i++) {
+        struct concurrency_limit l = refused->limits.v[i];
+        if (l.active != 1)
+            continue;
+        l.denied_slots += slots;
+        if (store_limit(c, &l, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int slots_give(struct conn *c, struct arena *a, const struct slots_wanted *want, double occupancy, Time now, struct slots_result *ret, struct err *err)
 {
     if (lock_limits(c, a, want, now, ret, err) < 0)
@@ -254,38 +267,52 @@ int lease_renew_held(struct conn *c, Uuid id, Uuid holder_id, Dur ttl, Time now,
     return renewed(n, now + ttl, out);
 }
 
-/* What a lease held goes back to its limits. */
-static int give_back(struct conn *c, struct arena *a, const struct lease *l, bool counts, Time now, struct err *err)
+static int limits_of(struct arena *a, const struct lease *l, Uuid **ret_ids, size_t *ret_n, struct err *err)
 {
     struct err why;
     const struct json *list = json_parse(a, l->limit_ids, &why);
     if (!json_is(list, JSON_ARRAY))
         return err_set(err, ERR_INTERNAL, "limits of lease %s are no list", uuid_text(l->id).s);
-    Uuid *ids = arena_array(a, Uuid, list->array.n + 1);
-    size_t n = 0;
+    *ret_ids = arena_array(a, Uuid, list->array.n + 1);
+    *ret_n = 0;
     for (size_t i = 0; i < list->array.n; i++)
-        n += uuid_parse(json_str(&list->array.items[i]), &ids[n]);
+        *ret_n += uuid_parse(json_str(&list->array.items[i]), &(*ret_ids)[*ret_n]);
+    return 0;
+}
+
+/* What a lease held goes back to its limits. */
+static int give_back(struct conn *c, struct arena *a, const struct lease *l, bool counts, Time now, struct err *err)
+{
+    Uuid *ids;
+    size_t n;
+    if (limits_of(a, l, &ids, &n, err) < 0)
+        return -1;
     struct slots_wanted give = {.ids = ids, .n = n, .slots = l->slots};
     struct slots_result ignored;
     double age = counts ? (double)MAX(now - l->created, 0) / SEC : NAN;
     return slots_give(c, a, &give, age, now, &ignored, err);
 }
 
+typedef VEC(struct lease) LeaseList;
+
+static int leases_load(struct arena *a, struct stmt *own, LeaseList *ret, struct err *err)
+{
+    AUTO(stmt_finish) struct stmt *q = own;
+    int rc = q ? 1 : -1;
+    while (rc == 1 && (rc = stmt_step(q, err)) == 1) {
+        struct lease l;
+        lease_load(a, q, &l);
+        vec_push(a, ret, l);
+    }
+    return rc;
+}
+
 /* Deletes the leases that the statement returns, and gives back what they held: their number, or -1. */
 static int release(struct conn *c, struct arena *a, struct stmt *own, bool counts, Time now, struct err *err)
 {
-    VEC(struct lease) gone = {0};
-    {
-        AUTO(stmt_finish) struct stmt *q = own;
-        int rc = q ? 1 : -1;
-        while (rc == 1 && (rc = stmt_step(q, err)) == 1) {
-            struct lease l;
-            lease_load(a, q, &l);
-            vec_push(a, &gone, l);
-        }
-        if (rc < 0)
-            return -1;
-    }
+    LeaseList gone = {0};
+    if (leases_load(a, own, &gone, err) < 0)
+        return -1;
     for (size_t i = 0; i < gone.n; i++)
         if (give_back(c, a, &gone.v[i], counts, now, err) < 0)
             return -1;
@@ -339,6 +366,58 @@ int leases_release_flow(struct conn *c, struct arena *a, Uuid flow_id, Time now,
                             " WHERE flow_run.flow_id = $1) RETURNING " LEASE_COLUMNS,
                             "u", flow_id),
                    /* counts= */ true, now, err);
+}
+
+int leases_release_limits(struct conn *c, struct arena *a, Str holder_type, Uuid holder_id, const Str *names, size_t n, Time now, struct err *err)
+{
+    struct slots_wanted want = {.names = names, .n = n};
+    struct slots_result named;
+    LeaseList held = {0};
+    int released = 0;
+    if (lock_limits(c, a, &want, now, &named, err) < 0 ||
+        leases_load(a, db_query(c, err, "SELECT " LEASE_COLUMNS " FROM concurrency_lease WHERE holder_id = $1 AND holder_type = $2",
+                                "us", holder_id, holder_type), &held, err) < 0)
+        return -1;
+    for (size_t i = 0; i < held.n; i++) {
+        Uuid *ids;
+        size_t count, hits = 0;
+        if (limits_of(a, &held.v[i], &ids, &count, err) < 0)
+            return -1;
+        for (size_t k = 0; k < count; k++)
+            for (size_t j = 0; j < named.limits.n; j++)
+                hits += uuid_eq(ids[k], named.limits.v[j].id);
+        if (!count || hits < count)
+            continue;
+        if (lease_release(c, a, held.v[i].id, now, err) < 0)
+            return -1;
+        released++;
+    }
+    return released;
+}
+
+int leases_forget_limit(struct conn *c, struct arena *a, Uuid limit_id, struct err *err)
+{
+    LeaseList list = {0};
+    Str pattern = str_fmt(a, "%%%s%%", uuid_text(limit_id).s);
+    if (leases_load(a, db_query(c, err, "SELECT " LEASE_COLUMNS " FROM concurrency_lease WHERE limit_ids LIKE $1", "s", pattern), &list, err) < 0)
+        return -1;
+    for (size_t i = 0; i < list.n; i++) {
+        Uuid *ids;
+        size_t n, left = 0;
+        if (limits_of(a, &list.v[i], &ids, &n, err) < 0)
+            return -1;
+        for (size_t k = 0; k < n; k++)
+            if (!uuid_eq(ids[k], limit_id))
+                ids[left++] = ids[k];
+        AUTO(buf_free) struct buf text = BUF(LIMIT_BODY);
+        struct jw w = jw_on(&text);
+        put_ids(&w, ids, left);
+        int64_t changed = left ? db_exec(c, err, "UPDATE concurrency_lease SET limit_ids = $1 WHERE id = $2", "su", buf_view(&text), list.v[i].id)
+                               : db_exec(c, err, "DELETE FROM concurrency_lease WHERE id = $1", "u", list.v[i].id);
+        if (changed < 0)
+            return -1;
+    }
+    return 0;
 }
 
 int lease_undo(struct conn *c, struct arena *a, Uuid id, Time now, struct err *err)

@@ -26,6 +26,8 @@ struct slots_result {
 /* All or nothing, and nothing is written where a slot is missing. Inactive limits are listed and not counted, unknown ones are
  * passed over; the rows stay locked until the transaction ends. -1 with ERR_UNPROCESSABLE for a request that could never be met. */
 NODISCARD int slots_take(struct conn *c, struct arena *a, const struct slots_wanted *want, Dur max_wait, Time now, struct slots_result *ret, struct err *err);
+/* Remembers that these could not be had, so that whoever asks next waits the longer: `refused` is what slots_take answered. */
+NODISCARD int slots_count_refused(struct conn *c, const struct slots_result *refused, int64_t slots, struct err *err);
 /* occupancy: seconds the slots were held, NaN: unknown. */
 NODISCARD int slots_give(struct conn *c, struct arena *a, const struct slots_wanted *want, double occupancy, Time now, struct slots_result *ret, struct err *err);
 
@@ -53,6 +55,10 @@ NODISCARD int leases_release(struct conn *c, struct arena *a, Str holder_type, U
 /* What runs have that are about to be deleted: the task runs of a flow run; or all runs of a flow and their task runs. */
 NODISCARD int leases_release_tasks(struct conn *c, struct arena *a, Uuid flow_run_id, Time now, struct err *err);
 NODISCARD int leases_release_flow(struct conn *c, struct arena *a, Uuid flow_id, Time now, struct err *err);
+/* Those of a holder that are on the named limits alone: their number, or -1. */
+NODISCARD int leases_release_limits(struct conn *c, struct arena *a, Str holder_type, Uuid holder_id, const Str *names, size_t n, Time now, struct err *err);
+/* A limit that begins anew or goes: no lease speaks of it any more, and those that spoke of it alone are gone. */
+NODISCARD int leases_forget_limit(struct conn *c, struct arena *a, Uuid limit_id, struct err *err);
 /* The slots back without a trace in the limit's average, for a lease that was made in vain: 1, 0, -1. */
 NODISCARD int lease_undo(struct conn *c, struct arena *a, Uuid id, Time now, struct err *err);
 /* The repossessor's tick: releases what has expired by now; *ret_next is the next expiry or TIME_NEVER. */

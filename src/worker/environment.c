@@ -360,7 +360,7 @@ void environment_build_command(struct arena *a, const struct environment *e, Env
         "            print('Collecting packages:', count, 'so far, now', line.split()[1])\n"
         "    elif line.startswith('Installing collected packages'):\n"
         "        print('Installing', line.count(',') + 1, 'packages')\n"
-        "    elif line and line.split()[0] not in ('Downloading', 'Looking', 'Requirement', 'Using', 'Obtaining', 'Successfully'):\n"
+        "    elif line and line.split()[0] not in ('Downloading', 'Looking', 'Requirement', 'Using', 'Obtaining') and len(line) < 400:\n"
         "        print(line)\n"
         "sys.exit(code)\n";
     VEC(Str) v = {0};

@@ -361,8 +361,13 @@ def test_background_tasks(server):
 
 def test_keys_in_their_order(server):
     a, b, c = (f"{x}-{uuid.uuid4()}" for x in "abc")
-    runs = {k: delay(server, k)["id"] for k in (c, a, b)}
+    runs = {k: delay(server, k)["id"] for k in (a, b)}
     retry = delay(server, b, "AwaitingRetry")["id"]
+    last = delay(server, c)["id"]
+    with socket(server, "/task_runs/subscriptions/scheduled") as ws:
+        subscribe(ws, c)
+        assert receive(ws)["id"] == last  # those before it have found their places too
+        ws.send('{"type":"ack"}')
     with socket(server, "/task_runs/subscriptions/scheduled") as ws:
         subscribe(ws, b, a)
         for id in (retry, runs[b], runs[a]):

@@ -6,6 +6,7 @@
 
 #define ID_LABEL STR("prefect.resource.id")
 #define ROLE_LABEL STR("prefect.resource.role")
+#define VALUE_MAX 8192 /* bytes of one value: databases have limits of their own to a pattern */
 #define REACH (180 * DAY) /* how far back a filter without `since` looks, from the start of today */
 
 /* ---- the table: which key makes which test ---- */
@@ -74,6 +75,8 @@ static Str text_value(struct reader *r, Str key, const struct json *x)
         violation_add(r->v, "string_type", key, x, "must be a string");
     else if (memchr(x->string.p, 0, x->string.n))
         violation_add(r->v, "value_error", key, x, "must not hold a NUL character");
+    else if (x->string.n > VALUE_MAX)
+        violation_add(r->v, "string_too_long", key, NULL, "must have at most 8192 bytes");
     else if (++r->values > LIMIT_FILTER_TERMS)
         violation_add(r->v, "too_long", key, NULL, "the filter has too many values");
     else
@@ -113,8 +116,8 @@ static void read_labels(struct reader *r, struct event_group *g, const struct js
     for (size_t i = 0; i < x->object.n; i++) {
         const struct json_member *m = &x->object.members[i];
         struct event_test t = {.kind = TEST_PATTERN, .label = m->key};
-        if (memchr(m->key.p, 0, m->key.n))
-            violation_add(r->v, "value_error", STR_NONE, NULL, "a label must not hold a NUL character");
+        if (memchr(m->key.p, 0, m->key.n) || m->key.n > VALUE_MAX)
+            violation_add(r->v, "value_error", STR_NONE, NULL, "a label must not hold a NUL character nor be longer than 8192 bytes");
         else if (json_get(x, m->key) == &m->value && text_list(r, m->key, &m->value, true, &t))
             vec_push(r->a, &g->tests, t); /* here an empty list fits nothing */
     }

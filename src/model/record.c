@@ -763,6 +763,7 @@ int64_t record_update(struct conn *c, const struct resource *r, const void *rec,
 static int load_one(struct arena *a, const struct resource *r, struct stmt *q, void *ret, struct err *err)
 {
     AUTO(stmt_finish) struct stmt *own = q;
+    UNUSED(own);
     if (!q)
         return -1;
     int rc = stmt_step(q, err);

@@ -129,6 +129,14 @@ def test_states_are_told(server):
 
 # ---- crashes ----
 
+@pytest.fixture
+def own(tmp_path):
+    """A server of the test's own, that it may kill."""
+    s = Server(home=str(tmp_path), env={"MILLPOND_SERVER_MANAGED": "false"})
+    yield s
+    assert s.stop() == 0, s.tail()
+
+
 def states_and_events(server):
     """Ids of all flow-run states, and of those of them whose event is stored."""
     states = set()
@@ -143,9 +151,9 @@ def states_and_events(server):
     return states, set(events)
 
 
-def test_a_kill_loses_no_event(tmp_path):
+def test_a_kill_loses_no_event(own):
     """States are committed in one database, events in another: what falls between is told after the restart."""
-    server = Server(home=str(tmp_path), env={"MILLPOND_SERVER_MANAGED": "false"})
+    server = own
     flow = server.api("POST", "/flows/", {"name": "killed"})
     for round in range(3):
         for _ in range(15):
@@ -155,14 +163,12 @@ def test_a_kill_loses_no_event(tmp_path):
         server.process.wait()
         server.start()
         wait_for(lambda: (lambda s, e: s == e)(*states_and_events(server)))
-    assert server.stop() == 0
 
 
-def test_events_older_than_their_time_go(tmp_path):
-    server = Server(home=str(tmp_path), env={"MILLPOND_SERVER_MANAGED": "false"})
+def test_events_older_than_their_time_go(own):
+    server = own
     server.api("POST", "/events", [event("kept", at=now(-6 * 86400)), event("gone", at=now(-8 * 86400))])
     assert server.stop() == 0
     server.start()  # which is one of the times when the old is deleted
     wait_for(lambda: not stored(server, "gone"))
     assert len(stored(server, "kept")) == 1
-    assert server.stop() == 0

@@ -98,6 +98,14 @@ def test_plain_requests_are_refused(server):
         assert server.request("GET", path)[0] in (400, 426)
 
 
+@pytest.fixture
+def own(tmp_path):
+    """A server of the test's own, that it may kill."""
+    s = Server(home=str(tmp_path), env={"MILLPOND_SERVER_MANAGED": "false"})
+    yield s
+    assert s.stop() == 0, s.tail()
+
+
 # ---- /events/in ----
 
 def test_events_in(server):
@@ -133,8 +141,8 @@ def test_large_event(server):
     assert len(stored(server, name)[0]["payload"]["x"]) == 2_000_000
 
 
-def test_confirmed_events_survive_a_kill(tmp_path):
-    server = Server(home=str(tmp_path), env={"MILLPOND_SERVER_MANAGED": "false"})
+def test_confirmed_events_survive_a_kill(own):
+    server = own
     for round in range(3):
         confirmed = 0
         with socket(server, "/events/in") as ws:
@@ -155,7 +163,6 @@ def test_confirmed_events_survive_a_kill(tmp_path):
         server.start()
         total = server.api("POST", "/events/filter", {"filter": {"event": {"name": [f"kill.{round}"]}}})["total"]
         assert total >= confirmed > 0
-    assert server.stop() == 0
 
 
 # ---- task runs that arrive as events ----
@@ -406,8 +413,8 @@ def test_task_protocol(server, message, what):
         assert closed(ws) == (4001, "Protocol violation: " + what)
 
 
-def test_delayed_tasks_survive_a_kill(tmp_path):
-    server = Server(home=str(tmp_path), env={"MILLPOND_SERVER_MANAGED": "false"})
+def test_delayed_tasks_survive_a_kill(own):
+    server = own
     ids = [delay(server, "kept")["id"] for _ in range(5)]
     with socket(server, "/task_runs/subscriptions/scheduled") as ws:
         subscribe(ws, "kept")
@@ -425,7 +432,6 @@ def test_delayed_tasks_survive_a_kill(tmp_path):
             got.append(receive(ws)["id"])
             ws.send('{"type":"ack"}')
         assert sorted(got) == sorted(ids[1:])
-    assert server.stop() == 0
 
 
 # ---- waking workers ----
@@ -470,8 +476,8 @@ def test_a_run_that_becomes_due_later(server):
 
 # ---- the end ----
 
-def test_a_stop_closes_sockets(tmp_path):
-    server = Server(home=str(tmp_path), env={"MILLPOND_SERVER_MANAGED": "false"})
+def test_a_stop_closes_sockets(own):
+    server = own
     open_sockets = []
     for path in PATHS:
         ws = connect(server.url.replace("http", "ws", 1) + path, subprotocols=["prefect"])

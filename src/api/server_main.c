@@ -96,8 +96,7 @@ static int workspace_open(struct arena *a, const struct server_options *o, struc
     ws->retention = (struct retention){.events = EVENTS_KEPT, .logs = LOGS_KEPT};
     ws->task_queues = task_queues_start(ws, err);
     ws->upkeep = ws->task_queues ? upkeep_start(ws, err) : NULL;
-    ws->alarms = ws->upkeep ? alarms_start(ws, err) : NULL;
-    return ws->alarms ? 0 : -1;
+    return ws->upkeep && alarms_start(ws, err) ? 0 : -1;
 }
 
 /* ---- the child that runs managed pools: the same worker as anybody's, over the same API ---- */

@@ -118,8 +118,10 @@ struct alarms *alarms_start(struct workspace *ws, struct err *err)
         a->entries[i] = (struct entry){.of = a, .which = (enum alarm)i, .due = time_now()};
         a->entries[i].tick.a = arena_create();
     }
+    ws->alarms = a; /* the first ticks may lower alarms */
     if (pthread_create(&a->thread, NULL, clock_thread, a) != 0) {
         err_set(err, ERR_INTERNAL, "the clock thread cannot be started");
+        ws->alarms = NULL;
         free(a);
         return NULL;
     }

@@ -27,7 +27,7 @@ struct service {
 };
 extern const struct service services[ALARM_COUNT];
 
-/* Starts the clock thread; every alarm of the workspace is due at once (the heap is read from the database by the first ticks). */
+/* Starts the clock thread, known as ws->alarms from then on; every alarm of the workspace is due at once (the heap is read from the database by the first ticks). */
 struct alarms *alarms_start(struct workspace *ws, struct err *err);
 void alarms_stop(struct alarms *a);
 /* Any thread; keeps the earlier of the two. */

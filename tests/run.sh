@@ -20,7 +20,11 @@ meson_suite() { # name, build dir, suites …: each subtest counts
     local name=$1 dir=$2 log p f
     shift 2
     log=$(mktemp)
-    meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$log" 2>&1
+    # Some tests wait for real processes within bounds: what fails on a busy machine is tried once more, one at a time.
+    if ! meson test -C "$dir" --no-rebuild --print-errorlogs "$@" >"$log" 2>&1; then
+        echo "    $name: again, one at a time, for: $(grep -oE '(unit|fuzz) / [a-z_]+ +(FAIL|ERROR|TIMEOUT)' "$log" | sort -u | tr -s ' ' | tr '\n' ';')"
+        meson test -C "$dir" --no-rebuild --print-errorlogs --num-processes 1 -t 3 "$@" >"$log" 2>&1
+    fi
     p=$(grep -cE '^ok ' "$dir/meson-logs/testlog.txt"); f=$(grep -cE '^not ok ' "$dir/meson-logs/testlog.txt")
     local bad
     bad=$(sed -n 's/^\(Fail\|Timeout\|Unexpected Pass\): *//p' "$log" | awk '{s += $1} END {print s + 0}')
@@ -34,8 +38,22 @@ pytests() { # name, args …
     local name=$1 log p f
     shift
     log=$(mktemp)
-    timeout 900 "$build/peer-3.8.8/bin/python" -m pytest -q -p no:cacheprovider "$@" >"$log" 2>&1
+    timeout 900 "$build/peer-3.8.8/bin/python" -m pytest -q -o cache_dir="$PWD/$build/pytest" "$@" >"$log" 2>&1
     local rc=$?
+    if [ $rc -eq 1 ]; then
+        echo "    $name: once more for: $(grep -E '^(FAILED|ERROR) ' "$log" | cut -c1-110 | tr '\n' ';')"
+        local before
+        before=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+' || echo 0)
+        timeout 600 "$build/peer-3.8.8/bin/python" -m pytest -q --lf -o cache_dir="$PWD/$build/pytest" "$@" >"$log" 2>&1
+        rc=$?
+        p=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+' || echo 0)
+        f=$(grep -E '(passed|failed|error)' "$log" | tail -1 | grep -oE '[0-9]+ (failed|error)' | awk '{s += $1} END {print s + 0}')
+        [ $rc -ne 0 ] && [ "$f" -eq 0 ] && f=1
+        count "$name" "$((before + p))" "$f"
+        [ "$f" -eq 0 ] || tail -120 "$log"
+        rm -f "$log"
+        return
+    fi
     p=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+' || echo 0)
     f=$(grep -E '(passed|failed|error)' "$log" | tail -1 | grep -oE '[0-9]+ (failed|error)' | awk '{s += $1} END {print s + 0}')
     [ $rc -ne 0 ] && [ "$f" -eq 0 ] && f=1

@@ -1,5 +1,8 @@
 #include "worker/cgroup.h"
 
+#include "base/time.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -148,18 +151,22 @@ static void limit(struct arena *a, const struct cgroup *g, enum cgroup_part part
         buf_fmt(notes, "the limit of %s could not be set in %.*s: %s\n", what, STR_ARG(g->dir[part]), strerror(errno));
 }
 
-static void set_limits(struct arena *a, const struct cgroup *g, const struct cgroup_limits *l, struct buf *notes)
+void cgroup_limit(struct arena *a, const struct cgroup *g, const struct cgroup_limits *l, struct buf *notes)
 {
     char text[64];
     if (l->memory_bytes) {
         snprintf(text, sizeof text, "%lld", (long long)l->memory_bytes);
-        bool v2 = g->v2[CGROUP_MEMORY];
-        limit(a, g, CGROUP_MEMORY, "memory", v2 ? "memory.max" : "memory.limit_in_bytes", text, notes);
-        if (g->dir[CGROUP_MEMORY].p) { /* swap is no way around it; a kernel without it has no such file */
-            (void)!put(a, g->dir[CGROUP_MEMORY], v2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes", v2 ? "0" : text);
-            if (v2)
-                (void)!put(a, g->dir[CGROUP_MEMORY], "memory.oom.group", "0");
-        }
+        Str dir = g->dir[CGROUP_MEMORY];
+        bool v1 = dir.p && !g->v2[CGROUP_MEMORY];
+        /* Swap is no way around it; a kernel without it has no such file. In version 1 the second limit may not be below the
+         * first at any moment, whichever way they go. */
+        if (v1)
+            (void)!put(a, dir, "memory.memsw.limit_in_bytes", text);
+        limit(a, g, CGROUP_MEMORY, "memory", v1 ? "memory.limit_in_bytes" : "memory.max", text, notes);
+        if (v1)
+            (void)!put(a, dir, "memory.memsw.limit_in_bytes", text);
+        else if (dir.p)
+            (void)!put(a, dir, "memory.swap.max", "0");
     }
     if (l->pids) {
         snprintf(text, sizeof text, "%lld", (long long)l->pids);
@@ -205,7 +212,7 @@ void cgroup_create(struct arena *a, Str name, const struct cgroup_limits *limits
             ret->dir[CGROUP_ACCOUNT] = group_dir(a, base_dir(a, &l.cpuacct, false), name);
         }
     }
-    set_limits(a, ret, limits, notes);
+    cgroup_limit(a, ret, limits, notes);
 }
 
 static bool same_as_before(const struct cgroup *g, int part)
@@ -278,6 +285,28 @@ void cgroup_remove(struct cgroup *g)
             usleep(2000);
     }
     *g = (struct cgroup){0};
+}
+
+void cgroup_sweep(void)
+{
+    AUTO(arena_freep) struct arena *a = arena_create();
+    struct layout l;
+    layout_find(a, &l);
+    const struct hierarchy *all[] = {&l.unified, &l.memory, &l.cpu, &l.cpuacct, &l.pids};
+    for (size_t i = 0; i < COUNT_OF(all); i++) {
+        for (int root = 0; root < 2 && all[i]->found; root++) {
+            Str dir = str_fmt(a, "%.*s%.*s/millpond", STR_ARG(all[i]->mount), root ? 0 : (int)all[i]->own.n, all[i]->own.p ? all[i]->own.p : "");
+            DIR *d = opendir(dir.p);
+            for (struct dirent *e; d && (e = readdir(d));) {
+                const char *group = str_fmt(a, "%.*s/%s", STR_ARG(dir), e->d_name).p;
+                struct stat st; /* a young one may be about to be entered */
+                if (e->d_name[0] != '.' && stat(group, &st) == 0 && time_now() - (Time)st.st_mtim.tv_sec * SEC > MINUTE)
+                    rmdir(group);
+            }
+            if (d)
+                closedir(d);
+        }
+    }
 }
 
 void cgroup_leave_service(void)

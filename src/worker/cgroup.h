@@ -23,6 +23,10 @@ struct cgroup_limits {
 
 /* Makes a group `name` for each part that the machine gives. A limit asked for and not to be had is a note. */
 void cgroup_create(struct arena *a, Str name, const struct cgroup_limits *limits, struct cgroup *ret, struct buf *notes);
+/* Other limits for a group that exists. */
+void cgroup_limit(struct arena *a, const struct cgroup *g, const struct cgroup_limits *limits, struct buf *notes);
+/* Removes groups of ours that nothing is in: what supervisors that were killed left behind. */
+void cgroup_sweep(void);
 /* Puts a process in. -1 where a part that exists refused it. */
 NODISCARD int cgroup_enter(const struct cgroup *g, int pid, struct err *err);
 /* Kills all that is in it; false where it cannot. */

@@ -359,7 +359,8 @@ void environment_build_command(struct arena *a, const struct environment *e, Env
         "            told = time.monotonic()\n"
         "            print('Collecting packages:', count, 'so far, now', line.split()[1])\n"
         "    elif line.startswith('Installing collected packages'):\n"
-        "        print('Installing', line.count(',') + 1, 'packages')\n"
+        "        names = line.split(':')[1].split(',')\n"
+        "        print('Installing', ','.join(names).strip() if len(names) < 6 else str(len(names)) + ' packages')\n"
         "    elif line and line.split()[0] not in ('Downloading', 'Looking', 'Requirement', 'Using', 'Obtaining') and len(line) < 400:\n"
         "        print(line)\n"
         "sys.exit(code)\n";

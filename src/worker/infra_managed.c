@@ -5,6 +5,7 @@
 #include "worker/environment.h"
 #include "worker/sandbox.h"
 #include "worker/supervised.h"
+#include "worker/warm.h"
 
 /* Of an official image's name what matters here: which client, which Python. "prefecthq/prefect:3-latest",
  * "prefecthq/prefect:2.19.9-python3.11", "prefecthq/prefect-client:3-python3.12". */
@@ -66,6 +67,7 @@ static int fill(struct infra_context *cx, const struct infra_run *run, struct ru
         number(run->config, STR("timeout"), "MILLPOND_MANAGED_TIMEOUT", 86400, &seconds, err) < 0)
         return -1;
     s->sandbox = true;
+    s->engine = !str_trim(json_get_str(run->config, STR("command"))).n && !s->cwd.p;
     s->limits.memory_mb = (int64_t)memory;
     s->limits.cpus = cpus;
     s->limits.pids = (int64_t)pids;
@@ -120,9 +122,10 @@ static int check(struct infra_context *cx, const struct infra_run *run, struct e
 static int submit(struct infra_context *cx, const struct infra_run *run, Str *ret_identifier, struct err *err)
 {
     struct run_spec s;
-    if (fill(cx, run, &s, err) < 0)
+    if (fill(cx, run, &s, err) < 0 || supervised_start(cx, &s, ret_identifier, err) < 0)
         return -1;
-    return supervised_start(cx, &s, ret_identifier, err);
+    warm_keep(cx->host, &s);
+    return 0;
 }
 
 const struct infra_driver infra_managed = {

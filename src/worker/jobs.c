@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "worker/cgroup.h"
 #include "worker/supervised.h"
 
 #define UNCLAIMED_PATIENCE (15 * SEC) /* a run that is being cancelled and has no place yet may get one */
@@ -420,6 +421,7 @@ void runs_lost(struct crew *c, Uuid run)
 
 void runs_adopt(struct crew *c)
 {
+    cgroup_sweep();
     AUTO(arena_freep) struct arena *a = arena_create();
     RunDirs dirs = {0};
     run_dir_list(a, c->host.home, UUID_NIL, &dirs);

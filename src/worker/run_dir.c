@@ -102,7 +102,7 @@ static void put_strs(struct jw *w, const char *key, const Str *v, size_t n)
     jw_end(w);
 }
 
-static void spec_write(struct buf *b, const struct run_spec *s)
+void run_spec_print(struct buf *b, const struct run_spec *s)
 {
     struct jw w = jw_on(b);
     jw_object(&w);
@@ -148,6 +148,7 @@ static void spec_write(struct buf *b, const struct run_spec *s)
         jw_kstr(&w, "python", s->python);
         jw_kstr(&w, "client", s->client);
         put_strs(&w, "packages", s->packages.v, s->packages.n);
+        jw_kbool(&w, "engine", s->engine);
         jw_end(&w);
     }
     jw_end(&w);
@@ -166,7 +167,7 @@ int run_dir_create(struct arena *a, Str home, const struct run_spec *spec, Str *
         dir = str_fmt(a, "%.*s/%s.%d", STR_ARG(runs), id.s, n);
     }
     AUTO(buf_free) struct buf b = BUF(SPEC_MAX);
-    spec_write(&b, spec);
+    run_spec_print(&b, spec);
     if (b.overflow)
         err_set(err, ERR_TOO_LARGE, "the run's environment is larger than %zu bytes", SPEC_MAX);
     if (b.overflow || file_replace(str_fmt(a, "%.*s/spec.json", STR_ARG(dir)).p, buf_view(&b), /* durable: */ true, err) < 0) {
@@ -210,11 +211,16 @@ int run_spec_read(struct arena *a, Str dir, struct run_spec *ret, struct err *er
     Str text;
     if (file_read(a, str_fmt(a, "%.*s/spec.json", STR_ARG(dir)).p, SPEC_MAX, &text, err) < 0)
         return -1;
+    return run_spec_parse(a, text, ret, err) < 0 ? err_wrap(err, "%.*s/spec.json", STR_ARG(dir)) : 0;
+}
+
+int run_spec_parse(struct arena *a, Str text, struct run_spec *ret, struct err *err)
+{
     const struct json *v = json_parse(a, text, err);
     if (!v)
-        return err_wrap(err, "%.*s/spec.json", STR_ARG(dir));
+        return -1;
     if (get_int(v, STR("version")) != 1)
-        return err_set(err, ERR_INVALID, "%.*s/spec.json is of another version of this program", STR_ARG(dir));
+        return err_set(err, ERR_INVALID, "it is of another version of this program");
     struct run_spec s = {
         .name = json_get_str(v, STR("name")),
         .pool = json_get_str(v, STR("pool")),
@@ -223,7 +229,7 @@ int run_spec_read(struct arena *a, Str dir, struct run_spec *ret, struct err *er
         .cwd = json_get_str(v, STR("cwd")),
     };
     if (!uuid_parse(json_get_str(v, STR("flow_run_id")), &s.flow_run_id))
-        return err_set(err, ERR_INVALID, "%.*s/spec.json names no run", STR_ARG(dir));
+        return err_set(err, ERR_INVALID, "it names no run");
     (void)uuid_parse(json_get_str(v, STR("claim_state")), &s.claim_state);
     GET_STRS(a, json_getz(v, "command"), &s.argv);
     const struct json *env = json_getz(v, "env");
@@ -254,6 +260,7 @@ int run_spec_read(struct arena *a, Str dir, struct run_spec *ret, struct err *er
         s.python = json_get_str(sandbox, STR("python"));
         GET_STRS(a, json_getz(sandbox, "network_allow"), &s.network_allow);
         s.client = json_get_str(sandbox, STR("client"));
+        s.engine = get_bool(sandbox, STR("engine"));
         GET_STRS(a, json_getz(sandbox, "packages"), &s.packages);
     }
     *ret = s;

@@ -39,11 +39,15 @@ struct run_spec {
     Str python;          /* version wanted; STR_NONE: the default's */
     Str client;          /* "prefect==3.8.8"; STR_NONE: the default one */
     VEC(Str) packages;
+    bool engine;         /* the command is the client's engine, so that a warm interpreter can be it */
 };
 
 /* Makes the directory with its spec.json. */
 NODISCARD int run_dir_create(struct arena *a, Str home, const struct run_spec *spec, Str *ret_dir, struct err *err);
 NODISCARD int run_spec_read(struct arena *a, Str dir, struct run_spec *ret, struct err *err);
+/* The same as text, for those who hand one on. */
+NODISCARD int run_spec_parse(struct arena *a, Str text, struct run_spec *ret, struct err *err);
+void run_spec_print(struct buf *b, const struct run_spec *s);
 
 struct run_status {
     Str phase;           /* "preparing", "running", "ended" */

@@ -315,9 +315,9 @@ static int listen_to_child(int fd, int ret_listen[SANDBOX_LISTENERS], struct err
     }
 }
 
-static int spawn(uint64_t flags)
+static int spawn(uint64_t flags, int *ret_pidfd)
 {
-    struct clone_args args = {.flags = flags, .exit_signal = SIGCHLD};
+    struct clone_args args = {.flags = flags | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)ret_pidfd, .exit_signal = SIGCHLD};
     return (int)syscall(SYS_clone3, &args, sizeof args);
 }
 
@@ -336,7 +336,7 @@ static int start(struct plan *p, struct child *c, int ret_listen[SANDBOX_LISTENE
     p->say_fd = say[1];
     uint64_t flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
                      (s->network == SANDBOX_CLOSED ? CLONE_NEWNET : 0);
-    int pid = spawn(flags);
+    int pidfd = -1, pid = spawn(flags, &pidfd);
     if (!pid) {
         close(go[1]);
         close(say[0]);
@@ -358,12 +358,12 @@ static int start(struct plan *p, struct child *c, int ret_listen[SANDBOX_LISTENE
     close(say[0]);
     c->pid = MAX(pid, 0);
     c->init = true;
-    if (rc == 0 && (c->pidfd = (int)syscall(SYS_pidfd_open, pid, 0)) < 0)
-        rc = err_errno(err, "opening the process");
+    c->pidfd = pidfd;
     if (rc < 0 && pid > 0) {
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
-        c->pid = 0;
+        close(pidfd);
+        c->pid = c->pidfd = 0;
     }
     return rc;
 }

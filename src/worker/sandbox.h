@@ -33,7 +33,7 @@ struct sandbox_spec {
     Str address;             /* closed network: one more IPv4 address that the inside has; STR_NONE: none */
     struct sandbox_file {
         const char *path, *text;
-    } files[3];              /* small files of ours, at paths below /etc; unused ones are NULL */
+    } files[4];              /* small files of ours, at paths below /etc; unused ones are NULL */
     Str group;               /* name of the control group */
     int64_t memory_mb, pids, disk_mb; /* 0: 4096, 1024, 1024 */
     double cpus;             /* 0: all */
@@ -58,7 +58,7 @@ struct sandbox_root {
     } *mounts;
     size_t count;
     const char *hosts;      /* text of /etc/hosts; NULL: the machine's */
-    struct sandbox_file files[3];
+    struct sandbox_file files[4];
     const char *cwd;
     int64_t disk_mb;
     unsigned uid, gid;      /* inside, owner of scratch space */

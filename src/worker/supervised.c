@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "worker/child.h"
+#include "worker/warm.h"
 
 #define GRACE (30 * SEC)
 #define YOUNG (10 * SEC)
@@ -53,13 +56,49 @@ int supervised_spec(struct infra_context *cx, const struct infra_run *run, const
     return 0;
 }
 
-/* `exe supervise [--report] dir`, in its own session, with nothing of ours but standard output and error. */
-static int spawn(const struct infra_host *host, Str dir, bool report, int *ret_pid, struct err *err)
+/* Pids that are ours to wait for. Waiting for any child would take those away that others wait for. */
+static struct {
+    pthread_mutex_t lock;
+    int *v;
+    size_t n, cap;
+} started = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void remember(int pid)
+{
+    pthread_mutex_lock(&started.lock);
+    if (started.n == started.cap) {
+        started.cap = started.cap ? started.cap * 2 : 16;
+        started.v = realloc(started.v, started.cap * sizeof *started.v);
+        if (!started.v)
+            die("out of memory");
+    }
+    started.v[started.n++] = pid;
+    pthread_mutex_unlock(&started.lock);
+}
+
+void supervised_reap(void)
+{
+    pthread_mutex_lock(&started.lock);
+    for (size_t i = 0; i < started.n;) {
+        if (waitpid(started.v[i], NULL, WNOHANG) == 0)
+            i++;
+        else
+            started.v[i] = started.v[--started.n];
+    }
+    pthread_mutex_unlock(&started.lock);
+}
+
+/* `exe supervise [option] argument`, in its own session, with nothing of ours but standard output and error, and `fd` as 3. */
+static int spawn(const struct infra_host *host, const char *option, Str argument, int fd, int *ret_pid, struct err *err)
 {
     AUTO(arena_freep) struct arena *a = arena_create();
-    char *exe = str_z(a, host->exe);
-    static char supervise[] = "supervise", only[] = "--report";
-    char *argv[] = {exe, supervise, report ? only : str_z(a, dir), report ? str_z(a, dir) : NULL, NULL};
+    char *exe = str_z(a, host->exe), *words[2] = {str_z(a, argument), NULL};
+    static char supervise[] = "supervise";
+    char *argv[] = {exe, supervise, words[0], NULL, NULL};
+    if (option) {
+        argv[2] = str_z(a, str_of(option));
+        argv[3] = words[0];
+    }
     posix_spawnattr_t attr;
     posix_spawn_file_actions_t files;
     posix_spawnattr_init(&attr);
@@ -74,7 +113,9 @@ static int spawn(const struct infra_host *host, Str dir, bool report, int *ret_p
     posix_spawnattr_setsigdefault(&attr, &all);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addclosefrom_np(&files, 3);
+    if (fd >= 0)
+        posix_spawn_file_actions_adddup2(&files, fd, 3);
+    posix_spawn_file_actions_addclosefrom_np(&files, fd >= 0 ? 4 : 3);
     pid_t pid;
     int rc = posix_spawn(&pid, exe, &files, &attr, argv, environ);
     posix_spawnattr_destroy(&attr);
@@ -83,6 +124,7 @@ static int spawn(const struct infra_host *host, Str dir, bool report, int *ret_p
         errno = rc;
         return err_errno(err, "starting a supervisor (%s)", exe);
     }
+    remember((int)pid);
     *ret_pid = (int)pid;
     return 0;
 }
@@ -93,7 +135,7 @@ int supervised_start(struct infra_context *cx, const struct run_spec *spec, Str 
     int pid;
     if (run_dir_create(cx->a, cx->host->home, spec, &dir, err) < 0)
         return -1;
-    if (spawn(cx->host, dir, /* report: */ false, &pid, err) < 0) {
+    if (!(pid = warm_take(cx->a, spec, dir)) && spawn(cx->host, NULL, dir, /* fd: */ -1, &pid, err) < 0) {
         struct err ignored;
         (void)!run_dir_remove(dir, &ignored);
         return -1;
@@ -104,7 +146,12 @@ int supervised_start(struct infra_context *cx, const struct run_spec *spec, Str 
 
 int supervised_report(const struct infra_host *host, Str dir, int *ret_pid, struct err *err)
 {
-    return spawn(host, dir, /* report: */ true, ret_pid, err);
+    return spawn(host, "--report", dir, /* fd: */ -1, ret_pid, err);
+}
+
+int supervised_spare(const struct infra_host *host, int fd, int *ret_pid, struct err *err)
+{
+    return spawn(host, "--spare", host->home, fd, ret_pid, err);
 }
 
 bool identifier_parse(Str identifier, Str *ret_host, int *ret_pid)

@@ -6,10 +6,14 @@
  * environment, API, grace and time limit. */
 NODISCARD int supervised_spec(struct infra_context *cx, const struct infra_run *run, const Str *fallback, size_t fallback_n,
                               struct run_spec *ret, struct err *err);
-/* Writes the run's directory and starts its supervisor in a session of its own. */
+/* Writes the run's directory and starts its supervisor in a session of its own, or gives it to a spare (warm.h). */
 NODISCARD int supervised_start(struct infra_context *cx, const struct run_spec *spec, Str *ret_identifier, struct err *err);
 /* Starts a supervisor that only reports, for a directory whose own one is dead. Its pid. */
 NODISCARD int supervised_report(const struct infra_host *host, Str dir, int *ret_pid, struct err *err);
+/* Starts a supervisor that has no run yet; `fd` becomes its file 3. */
+NODISCARD int supervised_spare(const struct infra_host *host, int fd, int *ret_pid, struct err *err);
+/* Collects those of the processes started here that have ended (and no others). Any thread. */
+void supervised_reap(void);
 /* infra_driver.cancel of both. */
 int supervised_cancel(struct infra_context *cx, Uuid flow_run_id, Str identifier, Dur grace, struct err *err);
 /* "host:pid" */

@@ -22,6 +22,8 @@
 Str supervisor_group(const struct supervisor *s)
 {
     Str name = s->dir;
+    if (s->group.p)
+        return s->group;
     for (size_t i = 0; i < s->dir.n; i++)
         if (s->dir.p[i] == '/')
             name = str_sub(s->dir, i + 1, s->dir.n);
@@ -63,7 +65,7 @@ Str supervisor_logging(struct arena *a, bool with_echo)
     return str_dup(a, buf_view(&b));
 }
 
-static void save_status(struct supervisor *s)
+void supervisor_save(struct supervisor *s)
 {
     struct err err;
     if (run_status_write(s->dir, &s->status, &err) < 0)
@@ -368,7 +370,6 @@ static void run(struct supervisor *s)
     struct err err;
     s->started = time_monotonic();
     s->end = (struct run_end){.started = true, .time_limit = s->spec.limits.time};
-    s->status.phase = STR("running");
     int rc = s->spec.sandbox ? managed_prepare(s, &err) : 0;
     if (rc == 0) {
         s->started = time_monotonic();
@@ -382,10 +383,33 @@ static void run(struct supervisor *s)
     }
 }
 
+int supervisor_open(struct supervisor *s, Str dir, int *ret_lock, struct err *err)
+{
+    s->dir = dir;
+    Str name = dir;
+    while (name.n && name.p[name.n - 1] != '/')
+        name.n--;
+    s->home = str_sub(dir, 0, name.n - MIN(name.n, sizeof "/runs/" - 1));
+    int lock = run_dir_lock(dir, err);
+    if (lock < 0)
+        return -1;
+    struct run_spec spec;
+    if (run_spec_read(s->a, dir, &spec, err) < 0) {
+        close(lock);
+        return -1;
+    }
+    s->spec = spec;
+    char host[256] = "";
+    gethostname(host, sizeof host - 1);
+    s->status = (struct run_status){.phase = STR("running"), .identifier = str_fmt(s->a, "%s:%d", host, (int)getpid())};
+    *ret_lock = lock;
+    return 0;
+}
+
 int supervisor_main(int argc, char **argv)
 {
-    bool report_only = argc == 3 && !strcmp(argv[1], "--report");
-    if (argc != 2 && !report_only) {
+    bool report_only = argc == 3 && !strcmp(argv[1], "--report"), spare = argc == 3 && !strcmp(argv[1], "--spare");
+    if (argc != 2 && !report_only && !spare) {
         log_at(LOG_ERROR, "supervisor", "usage: supervise [--report] DIRECTORY", "%s", "");
         return 1;
     }
@@ -393,31 +417,31 @@ int supervisor_main(int argc, char **argv)
     if (!s)
         die("out of memory");
     s->a = arena_create();
-    s->dir = str_of(argv[argc - 1]);
     s->control = (struct control){.listener = -1, .fd = -1};
     struct err err;
-    int lock = run_dir_lock(s->dir, &err);
-    if (lock < 0 || run_spec_read(s->a, s->dir, &s->spec, &err) < 0) {
+    int lock = -1;
+    take_signals(s);
+    cgroup_leave_service();
+    prctl(PR_SET_NAME, spare ? "mp-spare" : "mp-supervise");
+    if (spare) {
+        s->home = str_of(argv[2]);
+        if (spare_become(s, &lock) < 0)
+            return 0;
+        prctl(PR_SET_NAME, "mp-supervise");
+    } else if (supervisor_open(s, str_of(argv[argc - 1]), &lock, &err) < 0) {
         log_at(LOG_ERROR, "supervisor", "cannot begin", "error=\"%s\"", err.text);
         return 1;
     }
-    take_signals(s);
-    cgroup_leave_service();
-    prctl(PR_SET_NAME, "mp-supervise");
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
-    if (report_only) {
+    if (report_only)
         inherit(s);
-    } else {
-        s->status.identifier = str_fmt(s->a, "%s:%d", host, (int)getpid());
+    else if (!s->child.pid)
         run(s); /* first of all: forking comes before threads */
-    }
     supervisor_connect(s);
     if (!report_only && s->end.started) {
         if (s->spec.limits.time)
             s->stop_at = s->started + s->spec.limits.time;
         s->status.pid = s->child.pid;
-        save_status(s);
+        supervisor_save(s);
         supervisor_watch(s);
         note_use(s);
         child_clear(&s->child);
@@ -428,7 +452,7 @@ int supervisor_main(int argc, char **argv)
         s->status.phase = STR("ended");
         s->status.ended = true;
         s->status.end = s->end;
-        save_status(s);
+        supervisor_save(s);
     }
     await_report(s);
     uplink_free(s->uplink);

@@ -20,7 +20,8 @@ struct stream {
 
 struct supervisor {
     struct arena *a;
-    Str dir;
+    Str home, dir; /* DIR is HOME/runs/<run> */
+    Str group;     /* name of the control group; STR_NONE: the directory's */
     struct run_spec spec;
     struct run_status status;
     struct uplink *uplink;
@@ -58,3 +59,13 @@ Str supervisor_logging(struct arena *a, bool echo);
 NODISCARD int managed_prepare(struct supervisor *s, struct err *err);
 NODISCARD int managed_start(struct supervisor *s, struct err *err);
 void managed_clear(struct supervisor *s);
+/* A sandbox with a warm interpreter; *ret_fd leads to it. managed_tell makes it the run's. */
+NODISCARD int managed_warm(struct supervisor *s, int *ret_fd, struct err *err);
+NODISCARD int managed_tell(struct supervisor *s, int fd);
+
+/* supervisor_spare.c: waits for a run; 0 with its directory locked (*ret_lock), its specification read and its process started, -1 where
+ * there is nothing to do (any more). */
+NODISCARD int spare_become(struct supervisor *s, int *ret_lock);
+/* Tries to be the run's supervisor: lock, specification, status. */
+NODISCARD int supervisor_open(struct supervisor *s, Str dir, int *ret_lock, struct err *err);
+void supervisor_save(struct supervisor *s);

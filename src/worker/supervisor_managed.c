@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "assets/assets.h"
 #include "worker/sandbox.h"
 
 #define BUILD_TIME (20 * MINUTE)
@@ -12,14 +14,14 @@
 #define PROXY_PORT 3128   /* inside a closed network */
 #define CONTROL_PORT 3126
 #define LOGGING_FILE "/etc/millpond-logging.yml"
+#define CERTIFICATE_FILE "/etc/millpond-certificate.pem"
+#define WARM_FILE "/etc/millpond-warm.py"
 
 static int plan(struct supervisor *s, struct err *err)
 {
     struct environment_want want = {
         .python = s->spec.python, .client = s->spec.client, .packages = s->spec.packages.v, .package_count = s->spec.packages.n};
-    /* DIR is $MILLPOND_HOME/runs/<run> */
-    Str home = str_sub(s->dir, 0, s->dir.n - supervisor_group(s).n - sizeof "/runs");
-    return environment_plan(s->a, home, &want, &s->environments, err);
+    return environment_plan(s->a, s->home, &want, &s->environments, err);
 }
 
 /* What the build said last, errors first. */
@@ -125,8 +127,27 @@ int managed_prepare(struct supervisor *s, struct err *err)
     return 0;
 }
 
-/* What the run finds around it, below its own variables. */
-static EnvVars surroundings(struct supervisor *s, Paths *shown)
+/* The first certificate of the machine's own list. The client reads the whole list for each of its connections (18 ms
+ * each, half a dozen a run) though it speaks plain HTTP with the API; with one certificate it does not. Whatever else a run speaks TLS
+ * with is not concerned: this setting is for the API alone, and a list of one lets nobody in who was not let in before. */
+static const char *one_certificate(struct arena *a)
+{
+    static const char *const lists[] = {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"};
+    static const Str begin = STR("-----BEGIN CERTIFICATE-----"), end = STR("-----END CERTIFICATE-----");
+    for (size_t i = 0; i < COUNT_OF(lists); i++) {
+        Str text;
+        struct err err;
+        if (file_read(a, lists[i], (size_t)4 << 20, &text, &err) < 0)
+            continue;
+        ptrdiff_t from = str_find(text, begin), to = str_find(text, end);
+        if (from >= 0 && to > from)
+            return str_fmt(a, "%.*s\n", (int)(to + (ptrdiff_t)end.n - from), text.p + from).p;
+    }
+    return NULL;
+}
+
+/* What the run finds around it, below its own variables: variables, paths, files. */
+static EnvVars surroundings(struct supervisor *s, Paths *shown, struct sandbox_spec *box)
 {
     struct arena *a = s->a;
     EnvVars env = {0};
@@ -147,6 +168,13 @@ static EnvVars surroundings(struct supervisor *s, Paths *shown)
     /* A server that is being restarted is no reason to lose what a run has done. */
     env_set(a, &env, STR("PREFECT_CLIENT_MAX_RETRIES"), STR("8"));
     environment_inherit(a, /* for_pip: */ false, &env, shown);
+    box->files[0] = (struct sandbox_file){LOGGING_FILE, str_z(a, supervisor_logging(a, /* echo: */ false))};
+    bool older = s->spec.client.n && !str_starts(s->spec.client, STR("prefect==3"));
+    const char *certificate = !older && str_starts(s->spec.api.base_url, STR("http://")) ? one_certificate(a) : NULL;
+    if (certificate) {
+        box->files[1] = (struct sandbox_file){CERTIFICATE_FILE, certificate};
+        env_set(a, &env, STR("PREFECT_API_SSL_CERT_FILE"), STR(CERTIFICATE_FILE));
+    }
     return env;
 }
 
@@ -191,21 +219,35 @@ static int open_relay(struct supervisor *s, const int listeners[SANDBOX_LISTENER
     return s->relay ? 0 : -1;
 }
 
+/* Into the sandbox; `box` lacks what is the same for all. */
+static int enter(struct supervisor *s, struct sandbox_spec *box, Paths *shown, int listeners[SANDBOX_LISTENERS], struct buf *notes, struct err *err)
+{
+    int out[2];
+    if (environment_paths(s->a, &s->environments, shown, err) < 0 || supervisor_pipes(s, out, err) < 0)
+        return -1;
+    box->read_only = shown->v;
+    box->read_only_count = shown->n;
+    box->memory_mb = s->spec.limits.memory_mb;
+    box->pids = s->spec.limits.pids;
+    box->disk_mb = s->spec.limits.disk_mb;
+    box->cpus = s->spec.limits.cpus;
+    box->out_fd = out[0];
+    box->err_fd = out[1];
+    int rc = sandbox_start(s->a, box, &s->child, listeners, notes, err);
+    close(out[0]);
+    close(out[1]);
+    return rc;
+}
+
 int managed_start(struct supervisor *s, struct err *err)
 {
     struct arena *a = s->a;
     Paths shown = {0};
-    if (environment_paths(a, &s->environments, &shown, err) < 0)
-        return -1;
-    EnvVars env = surroundings(s, &shown);
     struct sandbox_spec box = {
-        .argv = s->spec.argv.v, .argc = s->spec.argv.n, .env = &env, .cwd = s->spec.cwd, .read_only = shown.v, .read_only_count = shown.n,
-        .network = SANDBOX_OPEN, .group = supervisor_group(s), .memory_mb = s->spec.limits.memory_mb, .pids = s->spec.limits.pids,
-        .disk_mb = s->spec.limits.disk_mb, .cpus = s->spec.limits.cpus, .pass_fd = -1,
-        .files = {{LOGGING_FILE, str_z(a, supervisor_logging(a, /* echo: */ false))}},
-    };
+        .argv = s->spec.argv.v, .argc = s->spec.argv.n, .cwd = s->spec.cwd, .network = SANDBOX_OPEN, .group = supervisor_group(s), .pass_fd = -1};
+    EnvVars env = surroundings(s, &shown, &box);
     Str host = STR_NONE;
-    int port = 0;
+    int port = 0, listeners[SANDBOX_LISTENERS];
     bool open = str_eqz(s->spec.network, "open");
     if (!open && close_network(s, &box, &env, &host, &port, err) < 0)
         return -1;
@@ -215,16 +257,9 @@ int managed_start(struct supervisor *s, struct err *err)
         control_prepare(&s->control, box.listen_ports[2], a, &env);
     for (size_t i = 0; i < s->spec.env.n; i++)
         env_set(a, &env, s->spec.env.v[i].name, s->spec.env.v[i].value);
-    int out[2], listeners[SANDBOX_LISTENERS];
-    if (supervisor_pipes(s, out, err) < 0)
-        return -1;
-    box.out_fd = out[0];
-    box.err_fd = out[1];
+    box.env = &env;
     AUTO(buf_free) struct buf notes = BUF(4096);
-    int rc = sandbox_start(a, &box, &s->child, listeners, &notes, err);
-    close(out[0]);
-    close(out[1]);
-    if (rc < 0)
+    if (enter(s, &box, &shown, listeners, &notes, err) < 0)
         return -1;
     if (open_relay(s, listeners, host, port, err) < 0) {
         child_kill_tree(&s->child);
@@ -236,6 +271,69 @@ int managed_start(struct supervisor *s, struct err *err)
         if (line.n)
             supervisor_note(s, UPLINK_DEBUG, "The sandbox is weaker than it could be: %.*s.", STR_ARG(line));
     return 0;
+}
+
+int managed_warm(struct supervisor *s, int *ret_fd, struct err *err)
+{
+    if (plan(s, err) < 0)
+        return -1;
+    for (size_t i = 0; i < s->environments.n; i++) {
+        int fd; /* held until we end */
+        if (environment_take(&s->environments.v[i], &fd, err) < 0)
+            return -1;
+    }
+    int pair[2], listeners[SANDBOX_LISTENERS];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_errno(err, "making a socket");
+    Str argv[] = {STR("python"), STR(WARM_FILE)};
+    Paths shown = {0};
+    struct sandbox_spec box = {.argv = argv, .argc = COUNT_OF(argv), .network = SANDBOX_OPEN, .group = supervisor_group(s), .pass_fd = pair[1]};
+    EnvVars env = surroundings(s, &shown, &box);
+    box.env = &env;
+    box.files[2] = (struct sandbox_file){WARM_FILE, str_z(s->a, asset_find("warm.py"))};
+    AUTO(buf_free) struct buf notes = BUF(4096);
+    int rc = enter(s, &box, &shown, listeners, &notes, err);
+    close(pair[1]);
+    if (rc < 0)
+        close(pair[0]);
+    else
+        *ret_fd = pair[0];
+    return rc;
+}
+
+/* The run as warm.py wants it. */
+int managed_tell(struct supervisor *s, int fd)
+{
+    struct arena *a = s->a;
+    Paths shown = {0};
+    struct sandbox_spec unused = {0};
+    EnvVars env = surroundings(s, &shown, &unused);
+    control_open(&s->control, a, &env);
+    for (size_t i = 0; i < s->spec.env.n; i++)
+        env_set(a, &env, s->spec.env.v[i].name, s->spec.env.v[i].value);
+    AUTO(buf_free) struct buf b = BUF((size_t)8 << 20);
+    struct jw w = jw_on(&b);
+    jw_object(&w);
+    jw_kz(&w, "module", "prefect.engine");
+    jw_kz(&w, "cwd", SANDBOX_HOME);
+    jw_key(&w, STR("env"));
+    jw_object(&w);
+    for (size_t i = 0; i < env.n; i++) {
+        jw_key(&w, env.v[i].name);
+        jw_str(&w, env.v[i].value);
+    }
+    jw_end(&w);
+    jw_end(&w);
+    struct cgroup_limits limits = {.memory_bytes = s->spec.limits.memory_mb << 20, .pids = s->spec.limits.pids, .cpus = s->spec.limits.cpus};
+    AUTO(buf_free) struct buf notes = BUF(4096);
+    cgroup_limit(a, &s->child.group, &limits, &notes);
+    for (Str rest = buf_view(&b); rest.n;) {
+        ssize_t done = send(fd, rest.p, rest.n, MSG_NOSIGNAL);
+        if (done <= 0)
+            return -1;
+        rest = str_sub(rest, (size_t)done, rest.n);
+    }
+    return shutdown(fd, SHUT_WR);
 }
 
 void managed_clear(struct supervisor *s)

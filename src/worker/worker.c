@@ -10,12 +10,11 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "worker/crew.h"
-#include "worker/run_dir.h"
+#include "worker/supervised.h"
 
 #define HANDS 4
 #define HAND_STACK ((size_t)1 << 20)
@@ -247,8 +246,7 @@ static void collect(struct crew *c, const struct pollfd *f, size_t n)
         if (!uuid_is_nil(run))
             runs_lost(c, run);
     }
-    while (waitpid(-1, NULL, WNOHANG) > 0)
-        ; /* the supervisors that are children of ours */
+    supervised_reap();
     for (struct pool *p = freed ? c->pools : NULL; p; p = p->next)
         crew_poll(c, p); /* what the limit (of the worker, pool or queue) held back */
 }

@@ -13,21 +13,27 @@
 
 #include "assets/assets.h"
 #include "base/log.h"
+#include "worker/supervised.h"
 #include "worker/supervisor_int.h"
 
 #define DRAIN (2 * SEC) /* after the end: for what is still in the pipes */
 #define HOLD (500 * MSEC) /* a traceback that does not go on is one */
 #define RECORD_MAX ((size_t)1 << 20)
 
-Str supervisor_group(const struct supervisor *s)
+/* The last part of the directory's path, and who supervises: two machines' worth of tests may know one run. */
+static Str group_of(struct supervisor *s, int pid)
 {
     Str name = s->dir;
-    if (s->group.p)
-        return s->group;
-    for (size_t i = 0; i < s->dir.n; i++)
-        if (s->dir.p[i] == '/')
-            name = str_sub(s->dir, i + 1, s->dir.n);
-    return name;
+    while (name.n && name.p[name.n - 1] != '/')
+        name.n--;
+    return str_fmt(s->a, "%.*s-%d", STR_ARG(str_sub(s->dir, name.n, s->dir.n)), pid);
+}
+
+Str supervisor_group(struct supervisor *s)
+{
+    if (!s->group.p)
+        s->group = group_of(s, (int)getpid());
+    return s->group;
 }
 
 void supervisor_note(struct supervisor *s, int level, const char *fmt, ...)
@@ -359,8 +365,12 @@ static void inherit(struct supervisor *s)
     (void)!run_status_read(s->a, s->dir, &old, &err);
     s->status = old;
     s->end = old.ended ? old.end : (struct run_end){.started = true, .reason = STOP_LOST, .time_limit = s->spec.limits.time};
+    Str host;
+    int pid;
+    if (!identifier_parse(old.identifier, &host, &pid))
+        return;
     AUTO(buf_free) struct buf notes = BUF(4096);
-    cgroup_create(s->a, supervisor_group(s), &(struct cgroup_limits){0}, &s->child.group, &notes);
+    cgroup_create(s->a, group_of(s, pid), &(struct cgroup_limits){0}, &s->child.group, &notes);
     (void)cgroup_kill(&s->child.group);
     cgroup_remove(&s->child.group);
 }

@@ -21,7 +21,7 @@ struct stream {
 struct supervisor {
     struct arena *a;
     Str home, dir; /* DIR is HOME/runs/<run> */
-    Str group;     /* name of the control group; STR_NONE: the directory's */
+    Str group;     /* see supervisor_group */
     struct run_spec spec;
     struct run_status status;
     struct uplink *uplink;
@@ -41,8 +41,8 @@ struct supervisor {
     int spoken;
 };
 
-/* The last part of the directory's path: names the control group. */
-Str supervisor_group(const struct supervisor *s);
+/* The name of the control group. */
+Str supervisor_group(struct supervisor *s);
 void supervisor_note(struct supervisor *s, int level, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* The uplink's thread, if it does not run yet. */
 void supervisor_connect(struct supervisor *s);

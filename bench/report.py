@@ -52,10 +52,11 @@ def resources(r):
     a, b = r["ours"], r["reference"]
     rows = [["from spawn to the first 200 on `/api/health`, fresh database", ratio(median(b["listen_ms"]), median(a["listen_ms"])),
              f"{number(median(a['listen_ms']))} ms", f"{number(median(b['listen_ms']))} ms"]]
-    for key, name in (("idle", "idle"), ("after_load", "after the load")):
+    for key, theirs, name in (("idle", "idle", "idle"), ("idle_managed", "idle", "idle, ours with a managed pool and its worker"),
+                              ("after_load", "after_load", "after the load (ours still with that worker)")):
         for kind in ("rss", "pss"):
-            rows.append([f"memory, {name}, all processes, {kind.upper()}", ratio(b[key][kind], a[key][kind]),
-                         f"{number(a[key][kind])} MB", f"{number(b[key][kind])} MB"])
+            rows.append([f"memory, {name}, all processes, {kind.upper()}", ratio(b[theirs][kind], a[key][kind]),
+                         f"{number(a[key][kind])} MB", f"{number(b[theirs][kind])} MB"])
     at = r["ours"]["lives"]["sqlite"]
     rows.append(["written to disk for a life, 1 / 64 connections, SQLite",
                  "", f"{number(at[1].get('written_kb'))} / {number(at[64].get('written_kb'))} kB",

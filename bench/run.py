@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import report
-from servers import Postgres, cpu, end, environment, free_port, memory, ours, reference, reference_environment, written
+from servers import Postgres, cpu, end, end_of, environment, free_port, memory, ours, reference, reference_environment, written
 
 CONNECTIONS = (1, 16, 64, 256)
 FLOW = """\
@@ -69,7 +69,11 @@ def measure_ours(o, work, postgres):
     try:
         time.sleep(3)
         idle = memory(server.pid)
-        say(f"ours listens after {statistics.median(starts):.1f} ms, idle {idle['rss']:.1f} MB (PSS {idle['pss']:.1f}) in {idle['processes']} processes")
+        server.api("POST", "/work_pools/", {"name": "idle", "type": "prefect:managed"})
+        time.sleep(2)
+        with_pool = memory(server.pid)
+        say(f"ours listens after {statistics.median(starts):.1f} ms, idle {idle['rss']:.1f} MB (PSS {idle['pss']:.1f}) in {idle['processes']} processes, "
+            f"with a managed pool's worker {with_pool['rss']:.1f} (PSS {with_pool['pss']:.1f}) in {with_pool['processes']}")
         lives = {"sqlite": phases(o.build, server, 5 * o.scale, "ours, SQLite")}
         after = memory(server.pid)
     finally:
@@ -80,7 +84,7 @@ def measure_ours(o, work, postgres):
             lives["postgres"] = phases(o.build, server, 5 * o.scale, "ours, PostgreSQL")
         finally:
             server.stop()
-    return {"listen_ms": starts, "idle": idle, "after_load": after, "lives": lives}
+    return {"listen_ms": starts, "idle": idle, "idle_managed": with_pool, "after_load": after, "lives": lives}
 
 
 def measure_reference(o, work, postgres):
@@ -115,12 +119,13 @@ def first_line_ms(server, deployment, patience):
     asked = time.time()
     run = server.api("POST", f"/deployments/{deployment}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
     while time.time() < asked + patience:
-        logs = server.api("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200})
-        for line in logs:
+        time.sleep(0.25)
+        state = server.api("GET", f"/flow_runs/{run}")["state"]
+        if state["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            continue
+        for line in server.api("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}):
             if line["message"].startswith("first line "):
                 return (float(line["message"].split()[2]) - asked) * 1000
-        time.sleep(0.25)
-    state = server.api("GET", f"/flow_runs/{run}")["state"]
     raise Late(f"no line within {patience} s; the run is {state['name']}: {state.get('message')}")
 
 
@@ -236,6 +241,7 @@ def main():
     finally:
         if postgres:
             postgres.stop()
+        end_of(work)
         shutil.rmtree(work, ignore_errors=True)
     results["took"] = time.monotonic() - begun
     if o.json:

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <sodium.h>
 #include <spawn.h>
@@ -23,6 +24,8 @@
 
 /* How long a stop waits for requests that were accepted. */
 #define DRAIN_GRACE (30 * SEC)
+/* Seconds between looks for managed pools that another server of the same database has made. */
+#define POOLS_LOOK 30
 /* How long events and logs are kept. */
 #define EVENTS_KEPT (7 * DAY)
 #define LOGS_KEPT (30 * DAY)
@@ -101,10 +104,37 @@ static int workspace_open(struct arena *a, const struct server_options *o, struc
 
 /* ---- the child that runs managed pools: the same worker as anybody's, over the same API ---- */
 
+/* It is started with the first managed pool: a server without one does without the child's memory. */
 struct child {
-    pid_t pid;
+    pid_t pid; /* 0: none */
     Time started;
+    bool wanted; /* there is a managed pool */
+    struct subscription *pools;
 };
+
+static int find_managed(struct conn *c, void *arg, struct err *err)
+{
+    int64_t one;
+    int rc = db_get_int(c, err, &one, "SELECT 1 FROM work_pool WHERE type LIKE '%:managed' LIMIT 1", "");
+    if (rc >= 0)
+        *(bool *)arg = rc == 1;
+    return rc < 0 ? -1 : 0;
+}
+
+static bool is_wanted(struct workspace *ws)
+{
+    bool found = false;
+    struct err err;
+    if (db_read_wait(ws->db, find_managed, &found, &err) < 0)
+        log_at(LOG_WARN, "server", "cannot look for managed pools, trying again", "error=\"%s\"", err.text);
+    return found;
+}
+
+static void on_pool_changed(void *user, const struct message *m)
+{
+    UNUSED(user), UNUSED(m);
+    kill(getpid(), SIGUSR1); /* wakes wait_for_stop */
+}
 
 static void child_start(struct child *c, const struct server_options *o, const char *url)
 {
@@ -156,13 +186,18 @@ static int reopen_log(const struct server_options *o, struct err *err)
     return 0;
 }
 
-/* Until a signal to stop: reaps the child and starts it anew (not more than once a second), opens the log anew. */
-static void wait_for_stop(const struct server_options *o, const sigset_t *set, struct child *child, const char *url)
+/* Until a signal to stop: starts the child when it is wanted, reaps it and starts it anew (not more than once a second),
+ * opens the log anew. */
+static void wait_for_stop(const struct server_options *o, const sigset_t *set, struct workspace *ws, struct child *child, const char *url)
 {
     for (;;) {
-        struct timespec tick = {.tv_sec = 1};
-        bool want_child = !o->no_managed && !child->pid;
-        int sig = want_child ? sigtimedwait(set, NULL, &tick) : sigwaitinfo(set, NULL);
+        bool none = !o->no_managed && !child->pid;
+        if (none && !child->wanted)
+            child->wanted = is_wanted(ws);
+        if (none && child->wanted && time_now() - child->started >= SEC)
+            child_start(child, o, url);
+        struct timespec tick = {.tv_sec = child->wanted ? 1 : POOLS_LOOK};
+        int sig = !o->no_managed && !child->pid ? sigtimedwait(set, NULL, &tick) : sigwaitinfo(set, NULL);
         if (sig == SIGTERM || sig == SIGINT)
             return;
         if (sig == SIGHUP) {
@@ -178,9 +213,38 @@ static void wait_for_stop(const struct server_options *o, const sigset_t *set, s
                     child->pid = 0;
                 }
         }
-        if (want_child && sig < 0 && time_now() - child->started >= SEC)
-            child_start(child, o, url);
     }
+}
+
+struct leaving {
+    struct subscription *subscription;
+    sem_t done;
+};
+
+static void leave(void *arg)
+{
+    struct leaving *l = arg;
+    bus_unsubscribe(l->subscription);
+    sem_post(&l->done);
+}
+
+/* bus_unsubscribe is the loop's thread's business. */
+static void unsubscribe_wait(struct loop *loop, struct subscription *subscription)
+{
+    struct leaving l = {.subscription = subscription};
+    sem_init(&l.done, 0, 0);
+    loop_post(loop, leave, &l);
+    while (sem_wait(&l.done) < 0)
+        ;
+    sem_destroy(&l.done);
+}
+
+static sigset_t waited_for(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM), sigaddset(&set, SIGINT), sigaddset(&set, SIGHUP), sigaddset(&set, SIGCHLD), sigaddset(&set, SIGUSR1);
+    return set;
 }
 
 static int run(struct arena *a, struct server *s, struct workspace *ws, struct err *err)
@@ -193,10 +257,7 @@ static int run(struct arena *a, struct server *s, struct workspace *ws, struct e
         return -1;
     s->ws = ws;
     s->started = time_now();
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM), sigaddset(&set, SIGINT), sigaddset(&set, SIGHUP), sigaddset(&set, SIGCHLD);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    sigset_t set = waited_for();
     s->http = http_server_start(&http, err);
     if (!s->http)
         return -1;
@@ -208,9 +269,10 @@ static int run(struct arena *a, struct server *s, struct workspace *ws, struct e
     bool any = str_eqz(o->host, "0.0.0.0") || str_eqz(o->host, "::");
     char *url = str_z(a, str_fmt(a, "%s://%.*s:%d/api", scheme, STR_ARG(any ? STR("127.0.0.1") : host), port));
     struct child child = {0};
+    struct subscriber who = {.topics = TOPIC_BIT(TOPIC_POOL_CHANGED), .deliver = on_pool_changed};
     if (!o->no_managed)
-        child_start(&child, o, url);
-    wait_for_stop(o, &set, &child, url);
+        child.pools = bus_subscribe(ws->bus, s->loop, &who);
+    wait_for_stop(o, &set, ws, &child, url);
 
     log_at(LOG_INFO, "server", "stopping", "pending=%zu", http_server_pending(s->http));
     s->draining = true;
@@ -221,6 +283,8 @@ static int run(struct arena *a, struct server *s, struct workspace *ws, struct e
     http_server_quiesce(s->http);
     http_server_stop(s->http, DRAIN_GRACE);
     s->http = NULL;
+    if (child.pools)
+        unsubscribe_wait(s->loop, child.pools);
     return 0;
 }
 
@@ -233,9 +297,7 @@ int server_main(const struct server_options *o, struct err *err)
         return err_set(err, ERR_INTERNAL, "libsodium cannot be initialised");
     signal(SIGPIPE, SIG_IGN);
     /* before any thread, so that all of them have it blocked */
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM), sigaddset(&set, SIGINT), sigaddset(&set, SIGHUP), sigaddset(&set, SIGCHLD);
+    sigset_t set = waited_for();
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     if (mkdir(str_z(a, o->home), 0700) < 0 && errno != EEXIST)
         return err_errno(err, "%.*s", STR_ARG(o->home));

@@ -260,7 +260,11 @@ void buf_put(struct buf *b, const void *p, size_t n)
 
 void buf_char(struct buf *b, char c)
 {
-    buf_put(b, &c, 1);
+    char *at = b->n < b->cap && !b->overflow ? b->p + b->n : buf_room(b, 1);
+    if (at) {
+        *at = c;
+        b->n++;
+    }
 }
 
 void buf_str(struct buf *b, Str s)

@@ -57,9 +57,31 @@ void jw_end(struct jw *w)
     w->comma = true;
 }
 
+/* Whether the text stands in JSON as it is. Looks at all of it without a branch for each byte: most texts are plain. */
+static bool is_plain(Str s, bool ascii)
+{
+    unsigned bad = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        bad |= (c < 0x20) | (c == '"') | (c == '\\') | (ascii & (c >= 0x80));
+    }
+    return !bad;
+}
+
 static void quoted(struct buf *b, Str s, bool ascii)
 {
     static const char hex[] = "0123456789abcdef";
+    if (is_plain(s, ascii)) {
+        char *at = buf_room(b, s.n + 2);
+        if (!at)
+            return;
+        at[0] = '"';
+        if (s.n)
+            memcpy(at + 1, s.p, s.n);
+        at[s.n + 1] = '"';
+        b->n += s.n + 2;
+        return;
+    }
     buf_char(b, '"');
     size_t from = 0;
     for (size_t i = 0; i < s.n; i++) {

@@ -218,6 +218,17 @@ static void event(struct call *c, const struct deployment *d, const char *what)
     event_resource_changed(c, "deployment", what, d->id, d->name, STR_NONE);
 }
 
+/* d->labels := flow's, the id of the flow, and what was sent. */
+static int labels_fill(struct call *c, struct deployment *d, struct err *err)
+{
+    struct scheduling s = call_scheduling(c);
+    Str labels;
+    if (run_labels(&s, d->flow_id, UUID_NIL, STR_NONE, &labels, err) < 0)
+        return -1;
+    d->labels = json_merge(c->a, labels, d->labels);
+    return 0;
+}
+
 int deployments_create(struct call *c, struct err *err)
 {
     struct deployment d, old;
@@ -236,6 +247,8 @@ int deployments_create(struct call *c, struct err *err)
         return -1;
     int rc = record_find(c->conn, c->a, &deployment_resource, &old, err, "flow_id = $1 AND name = $2", "us", d.flow_id, d.name);
     if (rc < 0)
+        return -1;
+    if ((!rc || IS_SET(&d, deployment__labels)) && labels_fill(c, &d, err) < 0)
         return -1;
     d.updated = c->now;
     d.updated_by = created_by_header(c);

@@ -45,6 +45,21 @@ static int find_twin(struct call *c, const struct task_run *run, struct task_run
                        run->flow_run_id, run->task_key, run->dynamic_key);
 }
 
+/* run->labels := the flow run's, its id, and what was sent. */
+static int labels_fill(struct call *c, struct task_run *run, struct err *err)
+{
+    if (uuid_is_nil(run->flow_run_id))
+        return 0;
+    AUTO(stmt_finish) struct stmt *q = db_query(c->conn, err, "SELECT labels FROM flow_run WHERE id = $1", "u", run->flow_run_id);
+    int rc = q ? stmt_step(q, err) : -1;
+    if (rc <= 0)
+        return rc; /* one that is not there is told by the foreign key */
+    Str of_run = stmt_is_null(q, 0) ? STR("{}") : str_dup(c->a, stmt_str(q, 0));
+    of_run = json_merge(c->a, of_run, str_fmt(c->a, "{\"prefect.flow-run.id\":\"%s\"}", uuid_text(run->flow_run_id).s));
+    run->labels = json_merge(c->a, of_run, run->labels);
+    return 0;
+}
+
 int task_runs_create(struct call *c, struct err *err)
 {
     struct task_run run, twin;
@@ -64,6 +79,8 @@ int task_runs_create(struct call *c, struct err *err)
         run.name = str_fmt(c->a, "%.*s-%.*s", STR_ARG(run.task_key), STR_ARG(str_sub(run.dynamic_key, 0, 8)));
     run.created = run.updated = c->now;
     run.run_count = run.flow_run_run_count = run.total_run_time = 0;
+    if (labels_fill(c, &run, err) < 0)
+        return -1;
     struct orchestration o = call_orchestration(c, POLICY_MINIMAL, true);
     struct verdict_result result;
     o.insert = "ON CONFLICT DO NOTHING";

@@ -1,0 +1,329 @@
+"""The same requests to the reference server and to ours: status, keys and values are compared, ids and times masked.
+
+Texts of messages are not compared: they are ours. What differs on purpose is in EXPLAINED."""
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.api.conftest import Server
+
+PEER = Path(os.environ["MILLPOND_PEER"]) / "bin" if os.environ.get("MILLPOND_PEER") else Path(sys.executable).parent
+
+# name of a value, or "METHOD path", where it differs → why
+EXPLAINED = {
+    "job_variables": "a run that is made with none: theirs says {} or null by the way it was inserted",
+    "infra_overrides": "2.x clients read job_variables under this name",
+    "is_schedule_active": "2.x", "manifest_path": "2.x", "schedule": "2.x: the only schedule", "catchup": "2.x", "max_active_runs": "2.x",
+    "POST /task_runs/paginate": "theirs leaves out fields that /task_runs/filter has; ours are the same in both",
+    "[].flow_run.work_pool_id": "ours says the pool here too", "[].flow_run.work_pool_name": "ours says the pool here too",
+    "DELETE /work_pools/p/queues/default": "theirs answers 500, ours 409",
+    "[].parameters.n": "theirs loses a schedule's parameters when its times are changed",
+}
+TEXTS = {"message", "reason", "detail", "exception_message", "msg", "description", "documentation_url", "logo_url", "code_example"}
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")
+
+
+def masked(value, key=""):
+    """Ids and times by their kind, measured numbers by their sort; texts by whether there is one."""
+    if isinstance(value, dict):
+        return {k: masked(v, k) for k, v in value.items()}
+    if isinstance(value, list):
+        return [masked(v, key) for v in (sorted(value) if key == "tags" else value)]  # their order is by chance
+    if key in TEXTS and isinstance(value, str):
+        return "<text>"
+    if isinstance(value, str) and TIME.match(value):
+        return value if value.startswith("2099") else "<time>"
+    if isinstance(value, str):
+        return UUID.sub("<id>", value)
+    if key in ("estimated_run_time", "estimated_start_time_delta", "total_run_time") and isinstance(value, (int, float)):
+        return "<seconds>"
+    return value
+
+
+def differences(theirs, ours, path=""):
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for k in sorted(theirs.keys() | ours.keys()):
+            at = f"{path}.{k}" if path else k
+            if k not in ours:
+                yield f"{at}: missing, theirs is {theirs[k]!r}"[:300]
+            elif k not in theirs:
+                yield f"{at}: not theirs, ours is {ours[k]!r}"[:300]
+            else:
+                yield from differences(theirs[k], ours[k], at)
+    elif isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        for a, b in zip(theirs, ours):
+            yield from differences(a, b, path + "[]")
+    elif theirs != ours or type(theirs) is not type(ours):
+        yield f"{path}: {theirs!r} is {ours!r} here"[:400]
+
+
+class Side:
+    """One of the two servers, and the names given to what it made."""
+
+    def __init__(self, url):
+        self.url = url
+        self.names = {}
+
+    def ask(self, method, path, body=None):
+        def fill(text):
+            return re.sub(r"<(\w+)>", lambda m: self.names[m[1]], text)
+        data = None if body is None else fill(json.dumps(body)).encode()
+        for _ in range(10):  # theirs says 503 when its own writers are in its way
+            request = urllib.request.Request(self.url + fill(path), data=data, method=method, headers={"Content-Type": "application/json"})
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    status, text = answer.status, answer.read()
+            except urllib.error.HTTPError as e:
+                status, text = e.code, e.read()
+            if status != 503:
+                break
+            time.sleep(0.2)
+        return status, json.loads(text) if text else None
+
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer", "default": 1}}, "required": []}
+AT = "2099-01-01T00:00:00Z"
+TEMPLATE = {"job_configuration": {"command": "{{ command }}", "size": "{{ size }}"},
+            "variables": {"type": "object", "properties": {"command": {"type": "string"}, "size": {"type": "integer", "default": 3}}}}
+
+
+def state(type, **more):
+    return {"state": {"type": type} | more}
+
+
+# (name of the answer's id or None, method, path, body)
+SCENARIO = [
+    ("flow", "POST", "/flows/", {"name": "f", "tags": ["b", "a"], "labels": {"x": 1}}),
+    (None, "POST", "/flows/", {"name": "f"}),
+    (None, "GET", "/flows/name/f", None),
+    (None, "GET", "/flows/name/none", None),
+    (None, "POST", "/flows/", {}),
+    (None, "POST", "/flows/filter", {"flows": {"name": {"like_": "F"}}}),
+    (None, "POST", "/flows/filter", {"limit": 1000}),
+    (None, "PATCH", "/flows/<flow>", {"tags": ["c"]}),
+    (None, "POST", "/flows/paginate", {"limit": 1, "page": 1}),
+    # flow runs
+    ("run", "POST", "/flow_runs/", {"flow_id": "<flow>", "name": "r1", "parameters": {"a": [1, 2.5, None, "é"]}, "tags": ["t"], "idempotency_key": "k1",
+                                    "empirical_policy": {"retries": 1, "retry_delay": 0}, "state": {"type": "PENDING"}}),
+    (None, "POST", "/flow_runs/", {"flow_id": "<flow>", "name": "other", "idempotency_key": "k1"}),
+    (None, "POST", "/flow_runs/<run>/set_state", state("RUNNING")),
+    (None, "GET", "/flow_runs/<run>", None),
+    (None, "POST", "/flow_runs/<run>/set_state", state("PENDING")),
+    (None, "POST", "/flow_runs/<run>/set_state", state("FAILED", message="m", data={"type": "unpersisted"})),
+    (None, "POST", "/flow_runs/<run>/set_state", state("RUNNING")),
+    (None, "POST", "/flow_runs/<run>/set_state", state("COMPLETED", data={"type": "result", "v": 1})),
+    (None, "POST", "/flow_runs/<run>/set_state", state("RUNNING")),
+    (None, "POST", "/flow_runs/<run>/set_state", state("CRASHED")),
+    (None, "POST", "/flow_runs/<run>/set_state", state("SCHEDULED") | {"force": True}),
+    (None, "POST", "/flow_runs/<run>/set_state", state("NOWHERE")),
+    (None, "GET", "/flow_run_states/?flow_run_id=<run>", None),
+    (None, "GET", "/flow_runs/<run>", None),
+    (None, "PATCH", "/flow_runs/<run>", {"name": "renamed", "tags": ["u"], "infrastructure_pid": "p:1"}),
+    (None, "PATCH", "/flow_runs/<run>/labels", {"l": "v", "n": 2}),
+    (None, "GET", "/flow_runs/<run>", None),
+    ("later", "POST", "/flow_runs/", {"flow_id": "<flow>", "name": "r2", "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": AT}}}),
+    (None, "POST", "/flow_runs/<later>/set_state", state("PENDING")),
+    (None, "POST", "/flow_runs/<later>/set_state", state("CANCELLING")),
+    (None, "GET", "/flow_runs/<later>", None),
+    (None, "POST", "/flow_runs/filter", {"sort": "NAME_ASC", "flow_runs": {"tags": {"any_": ["u"]}}}),
+    (None, "POST", "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["CANCELLING"]}}}}),
+    (None, "POST", "/flow_runs/count", {"flow_runs": {"operator": "or_", "name": {"any_": ["renamed"]}, "state": {"name": {"any_": ["Cancelling"]}}}}),
+    (None, "POST", "/flow_runs/filter", {"sort": "NO_SUCH"}),
+    (None, "POST", "/flow_runs/paginate", {"sort": "NAME_ASC"}),
+    (None, "POST", "/flow_runs/<later>/resume", {}),
+    (None, "POST", "/flow_runs/<run>/input", {"key": "k", "value": "{\"a\": 1}", "sender": "me"}),
+    (None, "POST", "/flow_runs/<run>/input", {"key": "k", "value": "2"}),
+    (None, "GET", "/flow_runs/<run>/input/k", None),
+    (None, "POST", "/flow_runs/<run>/input/filter", {"prefix": "k"}),
+    (None, "DELETE", "/flow_runs/<run>/input/k", None),
+    (None, "DELETE", "/flow_runs/<run>/input/k", None),
+    ("bulk", "POST", "/flow_runs/", {"flow_id": "<flow>", "name": "r3"}),
+    (None, "POST", "/flow_runs/bulk_set_state", {"flow_runs": {"name": {"any_": ["r3"]}}, "state": {"type": "CANCELLED"}}),
+    # task runs
+    ("parent", "POST", "/flow_runs/", {"flow_id": "<flow>", "name": "r4", "state": {"type": "RUNNING"}}),
+    ("task", "POST", "/task_runs/", {"flow_run_id": "<parent>", "task_key": "t", "dynamic_key": "0", "name": "t-0", "task_inputs": {"x": [{"input_type": "constant", "type": "int"}]},
+                                     "empirical_policy": {"retries": 1, "retry_delay": 0}}),
+    (None, "POST", "/task_runs/", {"flow_run_id": "<parent>", "task_key": "t", "dynamic_key": "0", "name": "again"}),
+    (None, "POST", "/task_runs/<task>/set_state", state("RUNNING")),
+    (None, "POST", "/task_runs/<task>/set_state", state("FAILED")),
+    (None, "POST", "/task_runs/<task>/set_state", state("RUNNING")),
+    (None, "POST", "/task_runs/<task>/set_state", state("COMPLETED", state_details={"cache_key": "ck"})),
+    (None, "GET", "/task_runs/<task>", None),
+    (None, "GET", "/task_run_states/?task_run_id=<task>", None),
+    ("cached", "POST", "/task_runs/", {"flow_run_id": "<parent>", "task_key": "t", "dynamic_key": "1", "name": "t-1"}),
+    (None, "POST", "/task_runs/<cached>/set_state", state("RUNNING", state_details={"cache_key": "ck"})),
+    (None, "POST", "/task_runs/filter", {"sort": "NAME_ASC", "task_runs": {"flow_run_id": {"any_": ["<parent>"]}}}),
+    (None, "POST", "/task_runs/count", {"flow_runs": {"name": {"any_": ["r4"]}}}),
+    (None, "PATCH", "/task_runs/<task>", {"name": "t-renamed"}),
+    (None, "POST", "/task_runs/paginate", {"task_runs": {"flow_run_id": {"any_": ["<parent>"]}}, "sort": "NAME_ASC"}),
+    # pools and queues
+    ("pool", "POST", "/work_pools/", {"name": "p", "type": "mine", "base_job_template": TEMPLATE}),
+    (None, "POST", "/work_pools/", {"name": "p", "type": "mine"}),
+    (None, "POST", "/work_pools/", {"name": "prefect-x", "type": "mine"}),
+    (None, "POST", "/work_pools/", {"name": "bad", "base_job_template": {"job_configuration": {"a": "{{ b }}"}, "variables": {"properties": {}}}}),
+    (None, "GET", "/work_pools/p", None),
+    ("queue", "POST", "/work_pools/p/queues", {"name": "q", "priority": 1, "concurrency_limit": 5}),
+    (None, "POST", "/work_pools/p/queues", {"name": "q"}),
+    (None, "POST", "/work_pools/p/queues/filter", {}),
+    (None, "GET", "/work_pools/p/queues/default", None),
+    (None, "PATCH", "/work_pools/p/queues/q", {"is_paused": True}),
+    (None, "GET", "/work_queues/<queue>", None),
+    (None, "GET", "/work_queues/<queue>/status", None),
+    (None, "POST", "/work_pools/p/workers/heartbeat", {"name": "w", "heartbeat_interval_seconds": 30}),
+    (None, "POST", "/work_pools/p/workers/filter", {}),
+    (None, "GET", "/work_pools/p", None),
+    (None, "PATCH", "/work_pools/p", {"concurrency_limit": 2, "description": "d"}),
+    (None, "POST", "/work_pools/filter", {}),
+    (None, "POST", "/work_pools/count", {}),
+    (None, "DELETE", "/work_pools/p/queues/default", None),
+    # deployments
+    ("deployment", "POST", "/deployments/", {"name": "d", "flow_id": "<flow>", "work_pool_name": "p", "work_queue_name": "q", "entrypoint": "a.py:f", "parameters": {"n": 2},
+                                             "parameter_openapi_schema": SCHEMA, "enforce_parameter_schema": True, "tags": ["dt"], "job_variables": {"size": 4},
+                                             "schedules": [{"schedule": {"cron": "0 0 1 1 *", "timezone": "UTC"}, "active": False, "slug": "s1"}]}),
+    (None, "POST", "/deployments/", {"name": "d", "flow_id": "<flow>", "work_pool_name": "none"}),
+    (None, "POST", "/deployments/", {"name": "x", "flow_id": "<flow>", "work_pool_name": "p", "job_variables": {"size": "large"}}),
+    (None, "GET", "/deployments/<deployment>", None),
+    (None, "GET", "/deployments/name/f/d", None),
+    (None, "GET", "/deployments/name/f/none", None),
+    (None, "POST", "/deployments/filter", {"deployments": {"tags": {"all_": ["dt"]}}}),
+    ("schedules", "POST", "/deployments/<deployment>/schedules", [{"schedule": {"interval": 3600, "anchor_date": AT}, "active": False, "parameters": {"n": 9}}]),
+    (None, "GET", "/deployments/<deployment>/schedules", None),
+    (None, "PATCH", "/deployments/<deployment>/schedules/<schedules>", {"schedule": {"rrule": "FREQ=DAILY"}}),
+    (None, "POST", "/deployments/<deployment>/schedules", [{"schedule": {"cron": "not cron"}}]),
+    (None, "GET", "/deployments/<deployment>/schedules", None),
+    (None, "PATCH", "/deployments/<deployment>", {"description": "new", "paused": True}),
+    (None, "POST", "/deployments/<deployment>/resume_deployment", None),
+    ("drun", "POST", "/deployments/<deployment>/create_flow_run", {"name": "from-d", "parameters": {"n": 3}, "tags": ["x"], "job_variables": {"size": 7}}),
+    (None, "POST", "/deployments/<deployment>/create_flow_run", {"name": "bad", "parameters": {"n": "three"}}),
+    (None, "GET", "/flow_runs/<drun>", None),
+    (None, "POST", "/work_pools/p/get_scheduled_flow_runs", {"scheduled_before": AT}),
+    (None, "PATCH", "/work_pools/p/queues/q", {"is_paused": False}),
+    (None, "POST", "/work_pools/p/get_scheduled_flow_runs", {"scheduled_before": AT}),
+    (None, "POST", "/flow_runs/<drun>/set_state", state("PENDING")),
+    (None, "POST", "/flow_runs/<drun>/set_state", state("RUNNING")),
+    (None, "POST", "/flow_runs/<drun>/set_state", state("PAUSED", name="Suspended", state_details={"pause_reschedule": True, "pause_key": "1", "pause_timeout": AT})),
+    (None, "POST", "/flow_runs/<drun>/resume", {}),
+    (None, "GET", "/flow_runs/<drun>", None),
+    (None, "DELETE", "/deployments/<deployment>/schedules/<schedules>", None),
+    # variables
+    ("variable", "POST", "/variables/", {"name": "v", "value": {"a": [1, True, None]}, "tags": ["t"]}),
+    (None, "POST", "/variables/", {"name": "v", "value": 1}),
+    (None, "POST", "/variables/", {"name": "Upper Case", "value": 1}),
+    (None, "GET", "/variables/name/v", None),
+    (None, "PATCH", "/variables/name/v", {"value": "text"}),
+    (None, "POST", "/variables/filter", {"variables": {"name": {"like_": "v"}}}),
+    (None, "POST", "/variables/count", {}),
+    (None, "DELETE", "/variables/name/v", None),
+    (None, "DELETE", "/variables/name/v", None),
+    # blocks
+    ("type", "POST", "/block_types/", {"name": "Thing", "slug": "thing", "description": "a thing"}),
+    (None, "POST", "/block_types/", {"name": "Thing", "slug": "thing"}),
+    ("schema", "POST", "/block_schemas/", {"block_type_id": "<type>", "capabilities": ["cap"], "version": "1.0",
+                                           "fields": {"title": "Thing", "type": "object", "block_type_slug": "thing", "block_schema_references": {}, "secret_fields": ["key"],
+                                                      "properties": {"key": {"type": "string", "format": "password", "writeOnly": True}, "n": {"type": "integer"}}}}),
+    (None, "POST", "/block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": ["<type>"]}}}),
+    ("document", "POST", "/block_documents/", {"name": "doc", "block_type_id": "<type>", "block_schema_id": "<schema>", "data": {"key": "secret", "n": 1}}),
+    (None, "POST", "/block_documents/", {"name": "doc", "block_type_id": "<type>", "block_schema_id": "<schema>", "data": {}}),
+    (None, "GET", "/block_documents/<document>", None),
+    (None, "GET", "/block_documents/<document>?include_secrets=true", None),
+    (None, "GET", "/block_types/slug/thing/block_documents/name/doc?include_secrets=true", None),
+    (None, "PATCH", "/block_documents/<document>", {"data": {"n": 5}}),
+    (None, "GET", "/block_documents/<document>?include_secrets=true", None),
+    (None, "POST", "/block_documents/filter", {"block_types": {"slug": {"any_": ["thing"]}}}),
+    (None, "DELETE", "/block_documents/<document>", None),
+    (None, "GET", "/block_documents/<document>", None),
+    # the end
+    (None, "DELETE", "/deployments/<deployment>", None),
+    (None, "DELETE", "/deployments/<deployment>", None),
+    (None, "DELETE", "/work_pools/p", None),
+    (None, "DELETE", "/flow_runs/<run>", None),
+    (None, "DELETE", "/flows/<flow>", None),
+    (None, "POST", "/flow_runs/count", {}),
+    (None, "GET", "/flow_runs/not-an-id", None),
+]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """The reference server, without its periodic services; it takes its time."""
+    if os.environ.get("MILLPOND_REFERENCE"):  # one that runs already, with an empty database
+        yield os.environ["MILLPOND_REFERENCE"]
+        return
+    if not (PEER / "prefect").exists():
+        pytest.skip("left out: the reference server is not installed")
+    home = tempfile.mkdtemp(prefix="millpond-reference-")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MILLPOND_"))}
+    env |= {"PREFECT_HOME": home, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "PREFECT_SERVER_UI_ENABLED": "false"}
+    log = open(Path(home) / "log", "wb")
+    process = subprocess.Popen([PEER / "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-services"], env=env, cwd=home,
+                               stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}/api"
+    try:
+        end = time.monotonic() + 90
+        while True:
+            try:
+                urllib.request.urlopen(url + "/health", timeout=2)
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > end:
+                    pytest.skip("left out: the reference server does not start here")
+                time.sleep(0.3)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def ours():
+    server = Server(None, "--no-managed")
+    yield server.url
+    server.stop()
+
+
+def test_same_answers(reference, ours):
+    theirs, ours = Side(reference), Side(ours)
+    found, used = [], set()
+    for n, (name, method, path, body) in enumerate(SCENARIO):
+        (status_a, a), (status_b, b) = theirs.ask(method, path, body), ours.ask(method, path, body)
+        where = f"{n} {method} {path} {json.dumps(body)[:120] if body is not None else ''}"
+        if name:
+            for side, answer in ((theirs, a), (ours, b)):
+                one = answer[0] if isinstance(answer, list) else answer
+                assert isinstance(one, dict) and "id" in one, (where, side.url, answer)
+                side.names[name] = one["id"]
+        request = f"{method} {path}"
+        if status_a != status_b and request in EXPLAINED:
+            used.add(request)
+            continue
+        if status_a != status_b:
+            found.append(f"{where}\n    status {status_a} is {status_b} here: {str(b)[:200]}, theirs {str(a)[:200]}")
+            continue
+        if status_a >= 400:
+            continue  # what stands in it is text
+        for d in differences(masked(a), masked(b)):
+            at = d.split(":")[0]
+            known = [k for k in EXPLAINED if k in (at, at.split(".")[-1], request)]
+            used.update(known)
+            if not known:
+                found.append(f"{where}\n    {d}")
+    assert not found, f"{len(found)} differences\n" + "\n".join(found)
+    assert used == set(EXPLAINED), f"no longer there: {set(EXPLAINED) - used}"

@@ -435,6 +435,11 @@ static int run_before(struct orchestration *o, Uuid run_id, const struct state *
     run->state_type = rc ? str_dup(o->a, stmt_str(q, 1)) : STR_NONE;
     run->state_name = rc ? str_dup(o->a, stmt_str(q, 2)) : STR_NONE;
     run->state_timestamp = rc ? stmt_int(q, 3) : TIME_NONE;
+    int64_t starts = 0; /* a resumed run did not count all of them */
+    if (db_get_int(o->conn, err, &starts, "SELECT count(*) FROM flow_run_state WHERE run_id = $1 AND timestamp <= $2 AND type = 'RUNNING'",
+                   "ut", run_id, s->timestamp) < 0)
+        return -1;
+    run->run_count = MIN(run->run_count, starts);
     return 1;
 }
 

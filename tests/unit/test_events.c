@@ -1,6 +1,5 @@
-#include "tests/unit/test.h"
+#include "tests/unit/databases.h"
 
-#include "assets/assets.h"
 #include "base/limits.h"
 #include "events/bus.h"
 #include "events/event.h"
@@ -16,30 +15,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- databases: a file, and PostgreSQL where MILLPOND_TEST_POSTGRES names one ---- */
-
-static char dir[] = "/tmp/millpond-events-XXXXXX";
-static int opened;
-
-static struct db *open_telemetry(struct arena *a, bool postgres)
+static struct db *open_telemetry(struct arena *a, int postgres)
 {
-    struct err err;
-    struct db_options o = {0};
-    if (postgres) {
-        o.url = str_of(getenv("MILLPOND_TEST_POSTGRES"));
-        o.schema = str_fmt(a, "events_%d_%d", (int)getpid(), opened++);
-    } else {
-        o.url = str_fmt(a, "sqlite:%s/%d.db", dir, opened++);
-    }
-    o.migrations = asset_migrations(a, "telemetry", &o.migration_count);
-    struct db *db = db_open(&o, &err);
-    if (!db)
-        fail_msg("%s", err.text);
-    return db;
+    return open_database(a, postgres, "telemetry");
 }
-
-#define EACH_DATABASE(postgres)                                                                                        \
-    for (int postgres = 0; postgres <= (getenv("MILLPOND_TEST_POSTGRES") != NULL); postgres++)
 
 /* ---- the filter: one table of cases, asked as SQL and in memory ---- */
 
@@ -699,20 +678,6 @@ static void test_store_failures(void **state)
     bus_free(b);
 }
 
-static int set_up_all(void **state)
-{
-    UNUSED(state);
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int tear_down_all(void **state)
-{
-    UNUSED(state);
-    char command[100];
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -721,5 +686,5 @@ int main(void)
         cmocka_unit_test(test_bus),           cmocka_unit_test(test_bus_behind),     cmocka_unit_test(test_store),
         cmocka_unit_test(test_store_failures),
     };
-    return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
+    return cmocka_run_group_tests(tests, set_up_databases, tear_down_databases);
 }

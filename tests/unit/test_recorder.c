@@ -1,6 +1,5 @@
-#include "tests/unit/test.h"
+#include "tests/unit/databases.h"
 
-#include "assets/assets.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "services/recorder.h"
@@ -10,12 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/millpond-recorder-XXXXXX";
-static int opened;
-
-#define EACH_DATABASE(postgres)                                                                                        \
-    for (int postgres = 0; postgres <= (getenv("MILLPOND_TEST_POSTGRES") != NULL); postgres++)
 
 #define FLOW "11111111-0000-7000-8000-000000000001"
 #define FLOW_RUN "22222222-0000-7000-8000-000000000001"
@@ -64,17 +57,7 @@ static struct fixture set_up(int postgres)
 {
     struct err err;
     struct fixture f = {.a = arena_create()};
-    struct db_options o = {0};
-    if (postgres) {
-        o.url = str_of(getenv("MILLPOND_TEST_POSTGRES"));
-        o.schema = str_fmt(f.a, "recorder_%d_%d", (int)getpid(), opened++);
-    } else {
-        o.url = str_fmt(f.a, "sqlite:%s/%d.db", dir, opened++);
-    }
-    o.migrations = asset_migrations(f.a, "main", &o.migration_count);
-    f.ws.db = db_open(&o, &err);
-    if (!f.ws.db)
-        fail_msg("%s", err.text);
+    f.ws.db = open_database(f.a, postgres, "main");
     f.r = recorder_start(&f.ws, &err);
     run_sql(f.ws.db,
             str_fmt(f.a, "INSERT INTO flow(id, created, updated, name, tags) VALUES (%s, 0, 0, 'f', '[]')", uuid_literal(&f, FLOW)).p);
@@ -414,20 +397,6 @@ static void test_many(void **state)
     }
 }
 
-static int set_up_all(void **state)
-{
-    UNUSED(state);
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int tear_down_all(void **state)
-{
-    UNUSED(state);
-    char command[100];
-    snprintf(command, sizeof command, "rm -r %s", dir);
-    return system(command);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,5 +404,5 @@ int main(void)
         cmocka_unit_test(test_flow_run_late), cmocka_unit_test(test_failures), cmocka_unit_test(test_bad_among_good),
         cmocka_unit_test(test_many),
     };
-    return cmocka_run_group_tests(tests, set_up_all, tear_down_all);
+    return cmocka_run_group_tests(tests, set_up_databases, tear_down_databases);
 }

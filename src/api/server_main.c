@@ -94,7 +94,7 @@ static int workspace_open(struct arena *a, const struct server_options *o, struc
     if (!ws->events)
         return -1;
     ws->recorder = recorder_start(ws, err);
-    if (!ws->recorder || workspace_prepare(ws, err) < 0)
+    if (!ws->recorder || workspace_prepare(ws, o->forget_secrets, err) < 0)
         return -1;
     ws->retention = (struct retention){.events = EVENTS_KEPT, .logs = LOGS_KEPT};
     ws->task_queues = task_queues_start(ws, err);

@@ -84,6 +84,7 @@ static int start_options(struct cli *x, struct server_options *ret, struct err *
         .tls_key = option_or_setting(x, "tls-key", "server.tls_key_file"),
         .auth_string = settings_text(s, "server.api.auth_string"),
         .csrf = settings_bool(s, "server.api.csrf_protection_enabled"),
+        .forget_secrets = args_flag(&x->args, "forget-secrets", false),
         .no_managed = !args_flag(&x->args, "managed", settings_bool(s, "server.managed")),
         .log_file = option_or_setting(x, "log-file", "server.log_file"),
     };
@@ -294,6 +295,7 @@ static const struct command commands[] = {
                         {"log-level", NULL, VALUE_TEXT, 0, "debug, info, warning or error", .setting = "server.logging_level"},
                         {"log-file", NULL, VALUE_PATH, 0, "Log to this file; SIGHUP opens it anew", .setting = "server.log_file"},
                         {"managed", NULL, VALUE_FLAG, OPTION_ON, "Run managed pools here", .setting = "server.managed"},
+                        {"forget-secrets", NULL, VALUE_FLAG, OPTION_NO_NEG, "The seal.key is lost: delete the block documents that it sealed, and start with the one that is there"},
                         {"background", "b", VALUE_FLAG, OPTION_NO_NEG, "Return when it listens, and let it run"},
                         {"keep-alive-timeout", NULL, VALUE_INT, OPTION_HIDDEN, "Not used"},
                         {"scheduler", NULL, VALUE_FLAG, OPTION_HIDDEN, "Not used"}, {"late-runs", NULL, VALUE_FLAG, OPTION_HIDDEN, "Not used"},

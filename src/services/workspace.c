@@ -1,10 +1,12 @@
 #include "services/workspace.h"
 
+#include "base/log.h"
 #include "events/store.h"
 #include "services/alarms.h"
 #include "services/catalogue.h"
 #include "services/recorder.h"
 #include "services/task_queues.h"
+#include "store/seal.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -102,14 +104,26 @@ void workspace_take_events(struct workspace *ws, const struct event *events, siz
     recorder_add(ws->recorder, events, n, part_done, t);
 }
 
+struct preparation {
+    const struct workspace *ws;
+    bool forget_secrets;
+    int64_t forgotten;
+};
+
 static int prepare(struct conn *c, void *arg, struct err *err)
 {
-    UNUSED(arg);
+    struct preparation *p = arg;
     AUTO(arena_freep) struct arena *a = arena_create();
-    return catalogue_install(c, a, time_now(), err);
+    Time now = time_now();
+    return seal_key_check(c, p->ws->key, now, p->forget_secrets, &p->forgotten, err) < 0 ? -1 : catalogue_install(c, a, now, err);
 }
 
-int workspace_prepare(struct workspace *ws, struct err *err)
+int workspace_prepare(struct workspace *ws, bool forget_secrets, struct err *err)
 {
-    return db_write_wait(ws->db, prepare, ws, err);
+    struct preparation p = {.ws = ws, .forget_secrets = forget_secrets};
+    if (db_write_wait(ws->db, prepare, &p, err) < 0)
+        return -1;
+    if (p.forgotten)
+        log_at(LOG_WARN, "server", "deleted the block documents whose key is lost", "documents=%lld", (long long)p.forgotten);
+    return 0;
 }

@@ -31,8 +31,8 @@ struct workspace {
     struct orchestration_settings orchestration;
 };
 
-/* What must be there before the first request: built-in block types. */
-NODISCARD int workspace_prepare(struct workspace *ws, struct err *err);
+/* What must be there before the first request: the right sealing key (see seal_key_check), built-in block types. */
+NODISCARD int workspace_prepare(struct workspace *ws, bool forget_secrets, struct err *err);
 
 /* After a commit: stores and publishes the outbox' events, publishes what else it tells, lowers alarms. Any thread; never
  * waits. The outbox' texts may be freed afterwards. */

@@ -10,9 +10,13 @@
 
 /* What a sealed text starts with: the form's version. */
 #define FORM "s1:"
+/* The known text of seal_key_check, and its row of `configuration`. */
+#define CHECK "millpond's sealing key"
+#define CHECK_ROW "seal_key_check"
 
 struct seal_key {
     unsigned char bytes[crypto_secretbox_KEYBYTES];
+    char source[512];
 };
 
 static int key_from_hex(struct seal_key *k, Str hex, struct err *err)
@@ -74,7 +78,13 @@ struct seal_key *seal_key_open(Str path, struct err *err)
         sodium_free(k);
         return NULL;
     }
+    snprintf(k->source, sizeof k->source, "%s", given ? "MILLPOND_SEAL_KEY" : file);
     return k;
+}
+
+const char *seal_key_source(const struct seal_key *k)
+{
+    return k->source;
 }
 
 void seal_key_free(const struct seal_key *k)
@@ -110,4 +120,47 @@ int unseal(struct arena *a, const struct seal_key *k, Str sealed, Str *ret, stru
         return err_set(err, ERR_INTERNAL, "a stored secret was sealed with another key");
     *ret = (Str){(const char *)out, plain};
     return 0;
+}
+
+/* ---- is it the right one? ---- */
+
+/* 1: the row's text was sealed with this key; 0: with another; INT_NONE: no row; -1. */
+static int64_t fits(struct conn *c, struct arena *a, const struct seal_key *k, const char *sql, struct err *err)
+{
+    AUTO(stmt_finish) struct stmt *q = db_query(c, err, sql, "");
+    int rc = q ? stmt_step(q, err) : -1;
+    if (rc <= 0)
+        return rc < 0 ? -1 : INT_NONE;
+    Str plain;
+    struct err ignored;
+    return unseal(a, k, stmt_str(q, 0), &plain, &ignored) == 0;
+}
+
+int seal_key_check(struct conn *c, const struct seal_key *k, Time now, bool forget, int64_t *ret_forgotten, struct err *err)
+{
+    AUTO(arena_freep) struct arena *a = arena_create();
+    *ret_forgotten = 0;
+    /* A database from before there was such a row: a document tells. */
+    int64_t good = fits(c, a, k, "SELECT sealed FROM block_document WHERE NOT EXISTS (SELECT 1 FROM configuration WHERE key = '" CHECK_ROW "') LIMIT 1", err);
+    if (good == -1)
+        return -1;
+    /* Of two servers that start at once one puts its own there, and the other finds that. */
+    if (good && db_exec(c, err, "INSERT INTO configuration (key, updated, value) VALUES ('" CHECK_ROW "', $1, $2) ON CONFLICT (key) DO NOTHING", "ts", now,
+                        seal(a, k, STR(CHECK))) < 0)
+        return -1;
+    if (good)
+        good = fits(c, a, k, "SELECT value FROM configuration WHERE key = '" CHECK_ROW "'", err);
+    if (good)
+        return good == 1 ? 0 : -1;
+    if (!forget)
+        return err_set(err, ERR_LOCKED,
+                       "%s is not the key that this database's secrets are sealed with: give it that one (the seal.key of the server that used the"
+                       " database first), or, where it is lost, start once with --forget-secrets, which deletes the block documents that only it opens",
+                       k->source);
+    *ret_forgotten = db_exec(c, err, "DELETE FROM block_document", "");
+    return *ret_forgotten < 0 || db_exec(c, err, "INSERT INTO configuration (key, updated, value) VALUES ('" CHECK_ROW "', $1, $2)"
+                                                 " ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated = excluded.updated",
+                                         "ts", now, seal(a, k, STR(CHECK))) < 0
+               ? -1
+               : 0;
 }

@@ -247,8 +247,10 @@ static void call_reset(struct call *c)
     outbox_init(&c->outbox, c->a);
 }
 
-static void reply_error(struct call *c, const struct err *err)
+static void reply_error(struct call *c, const struct err *as_it_came)
 {
+    struct err worded = *as_it_came, *err = &worded;
+    conflict_explain(NULL, NULL, err); /* what no record explained: the raw text names columns */
     int status = err_http_status(err->code);
     if (c->retry_after >= 0)
         exchange_add_header(c->x, "Retry-After", str_fmt(c->a, "%.6f", c->retry_after));

@@ -294,13 +294,15 @@ static void pause_for(Dur d)
 }
 
 /* Again, while it only lost to others (jitter keeps the same two from meeting again) or the connection
- * was gone before anything of it could be kept. */
+ * was gone before anything of it could be kept; and once where it made what another had made since it looked. */
 static int pool_run(struct conn *c, const struct job *job, struct err *err)
 {
     for (int round = 0;; round++) {
-        c->raced = false;
+        c->raced = c->clashed = false;
         int rc = job->kind == JOB_BARE ? job->work(c, job->arg, err)
                                        : run_alone(c, job->kind == JOB_WRITE, job->work, job->arg, err);
+        if (rc < 0 && c->clashed && round == 0)
+            continue;
         if (rc == 0 || !c->raced || round == RACES_MAX)
             return rc;
         pause_for((Dur)((0.5 + random_double()) * (double)(2 * MSEC << round)));
@@ -524,6 +526,33 @@ void db_close(struct db *db)
     pthread_mutex_destroy(&db->single_lock);
     pthread_mutex_destroy(&db->conns_lock);
     arena_free(db->a);
+}
+
+static const char *const constraint_names[] = {"UNIQUE", "FOREIGN KEY", "CHECK"};
+_Static_assert(COUNT_OF(constraint_names) == DB_CONSTRAINT_COUNT, "a name per constraint");
+#define CONFLICT " constraint failed: "
+
+int db_conflict_set(struct err *err, enum db_constraint kind, Str table, Str columns)
+{
+    return err_set(err, ERR_CONFLICT, "%s" CONFLICT "%.*s(%.*s)", constraint_names[kind], STR_ARG(table), STR_ARG(columns));
+}
+
+bool db_conflict_read(const struct err *err, struct db_conflict *ret)
+{
+    Str text = str_of(err->text), table;
+    if (err->code != ERR_CONFLICT || !str_ends(text, STR(")")))
+        return false;
+    for (int i = 0; i < DB_CONSTRAINT_COUNT; i++) {
+        Str name = str_of(constraint_names[i]);
+        if (!str_starts(text, name) || !str_starts(str_sub(text, name.n, text.n), STR(CONFLICT)))
+            continue;
+        Str rest = str_sub(text, name.n + sizeof CONFLICT - 1, text.n);
+        if (!str_cut(&rest, '(', &table))
+            return false;
+        *ret = (struct db_conflict){(enum db_constraint)i, table, str_sub(rest, 0, rest.n - 1)};
+        return true;
+    }
+    return false;
 }
 
 enum db_kind db_kind(const struct db *db)

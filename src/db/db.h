@@ -5,7 +5,8 @@
  * A job that fails is undone alone. Readers have connections of their own (WAL), so nobody ever sees
  * "database is locked".
  * PostgreSQL: the same jobs run on a pool of threads, a connection and a transaction each; the database
- * gathers commits itself. A job that loses to another (40001, 40P01) is run again, so a job must be
+ * gathers commits itself. A job that loses to another (40001, 40P01) is run again, and once where it broke a
+ * UNIQUE or FOREIGN KEY (another may have come between its look and its write), so a job must be
  * repeatable: it may change nothing but the database and memory that it sets up anew when it starts.
  *
  * SQL is one text for both where possible: parameters are $1, $2 …; column types are those of
@@ -127,9 +128,17 @@ NODISCARD int db_savepoint(struct conn *c, struct err *err);
 NODISCARD int db_release(struct conn *c, struct err *err);
 NODISCARD int db_rollback_to(struct conn *c, struct err *err); /* undoes and releases */
 
-/* Errors from SQL: a broken UNIQUE, FOREIGN KEY or CHECK is ERR_CONFLICT (text names the constraint or
- * column), a full or failing disk or a lost server ERR_DB, a text with a NUL on PostgreSQL
- * ERR_UNPROCESSABLE, anything else ERR_INTERNAL. */
+/* Errors from SQL: a broken UNIQUE, FOREIGN KEY or CHECK is ERR_CONFLICT (db_conflict_read says which), a full or failing
+ * disk or a lost server ERR_DB, a text with a NUL on PostgreSQL ERR_UNPROCESSABLE, anything else ERR_INTERNAL. */
+
+enum db_constraint { DB_UNIQUE, DB_FOREIGN_KEY, DB_CHECK, DB_CONSTRAINT_COUNT };
+struct db_conflict {
+    enum db_constraint kind;
+    Str table;   /* "" where the database does not say */
+    Str columns; /* "a, b"; "" as well */
+};
+/* What was broken, of an error as a driver makes it; false where it is another, or was put into other words. Points into *err. */
+bool db_conflict_read(const struct err *err, struct db_conflict *ret);
 
 /* ---- for tests ---- */
 

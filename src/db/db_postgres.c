@@ -96,19 +96,18 @@ static Str field(const PGresult *r, int code)
     return r ? str_of(PQresultErrorField(r, code)) : STR_NONE;
 }
 
-/* "Key (a, b)=(1, 2) already exists." → "(a, b)"; the values stay out of messages. */
+/* "Key (a, b)=(1, 2) already exists." → "a, b"; the values stay out of messages. */
 static Str key_columns(Str detail)
 {
     ptrdiff_t from = str_find(detail, STR("(")), to = str_find(detail, STR(")=("));
-    return from < 0 || to < from ? STR("") : str_sub(detail, (size_t)from, (size_t)(to - from) + 1);
+    return from < 0 || to < from ? STR("") : str_sub(detail, (size_t)from + 1, (size_t)(to - from) - 1);
 }
 
-static int fail_constraint(const PGresult *r, const char *kind, struct err *err)
+static int fail_constraint(const PGresult *r, enum db_constraint kind, struct err *err)
 {
-    return err_set(err, ERR_CONFLICT, "%s constraint failed: %.*s%.*s, %.*s", kind,
-                   STR_ARG(field(r, PG_DIAG_TABLE_NAME)),
-                   STR_ARG(key_columns(field(r, PG_DIAG_MESSAGE_DETAIL))),
-                   STR_ARG(field(r, PG_DIAG_CONSTRAINT_NAME)));
+    Str table = field(r, PG_DIAG_TABLE_NAME);
+    return db_conflict_set(err, kind, table.p ? table : STR(""),
+                           kind == DB_UNIQUE ? key_columns(field(r, PG_DIAG_MESSAGE_DETAIL)) : STR(""));
 }
 
 static int fail_lost(struct pg_conn *p, struct err *err)
@@ -142,14 +141,13 @@ static int fail(struct pg_conn *p, const PGresult *r, const char *sql, struct er
     Str state = field(r, PG_DIAG_SQLSTATE), what = field(r, PG_DIAG_MESSAGE_PRIMARY);
     if (!what.p)
         what = str_trim(str_of(PQerrorMessage(p->pg)));
+    p->c.clashed |= str_eqz(state, "23505") || str_eqz(state, "23503");
     if (str_eqz(state, "23505"))
-        return fail_constraint(r, "UNIQUE", err);
+        return fail_constraint(r, DB_UNIQUE, err);
     if (str_eqz(state, "23503"))
-        return fail_constraint(r, "FOREIGN KEY", err);
+        return fail_constraint(r, DB_FOREIGN_KEY, err);
     if (str_eqz(state, "23514"))
-        return fail_constraint(r, "CHECK", err);
-    if (str_eqz(state, "23P01"))
-        return fail_constraint(r, "EXCLUDE", err);
+        return fail_constraint(r, DB_CHECK, err);
     if (str_eqz(state, "40001") || str_eqz(state, "40P01"))
         p->c.raced = true;
     if (str_eqz(state, "0A000") && str_find(what, STR("cached plan")) >= 0)

@@ -76,7 +76,22 @@ static Str written_table(const char *sql)
                 return (Str){next, strcspn(next, " \n\t(;")};
         p = next;
     }
-    return STR_NONE;
+    return STR("");
+}
+
+/* "UNIQUE constraint failed: flow_run.flow_id, flow_run.idempotency_key", or "…: index 'name'". */
+static int fail_unique(const char *what, const char *sql, struct err *err)
+{
+    Str rest = str_of(what), table = STR_NONE, part;
+    ptrdiff_t colon = str_find(rest, STR(": "));
+    AUTO(buf_free) struct buf columns = BUF(sizeof err->text);
+    for (rest = str_sub(rest, colon < 0 ? rest.n : (size_t)colon + 2, rest.n); str_cut(&rest, ',', &part);) {
+        Str column = str_trim(part);
+        if (!str_cut(&column, '.', &table) || !column.n)
+            return db_conflict_set(err, DB_UNIQUE, sql ? written_table(sql) : STR(""), STR(""));
+        buf_fmt(&columns, "%s%.*s", columns.n ? ", " : "", STR_ARG(column));
+    }
+    return db_conflict_set(err, DB_UNIQUE, table.p ? table : STR(""), buf_view(&columns));
 }
 
 static int fail(struct conn *c, int rc, const char *sql, struct err *err)
@@ -88,16 +103,15 @@ static int fail(struct conn *c, int rc, const char *sql, struct err *err)
     switch (rc & 0xff) {
     case SQLITE_CONSTRAINT:
         switch (rc) {
-        case SQLITE_CONSTRAINT_FOREIGNKEY: {
-            Str table = sql ? written_table(sql) : STR_NONE;
-            return err_set(err, ERR_CONFLICT, "%s%s%.*s", what, table.p ? ": " : "", STR_ARG(table));
-        }
+        case SQLITE_CONSTRAINT_FOREIGNKEY:
+            return db_conflict_set(err, DB_FOREIGN_KEY, sql ? written_table(sql) : STR(""), STR(""));
         case SQLITE_CONSTRAINT_UNIQUE:
         case SQLITE_CONSTRAINT_PRIMARYKEY:
         case SQLITE_CONSTRAINT_ROWID:
+            return fail_unique(what, sql, err);
         case SQLITE_CONSTRAINT_CHECK:
         case SQLITE_CONSTRAINT_TRIGGER:
-            return err_set(err, ERR_CONFLICT, "%s", what);
+            return db_conflict_set(err, DB_CHECK, sql ? written_table(sql) : STR(""), STR(""));
         default:
             return err_set(err, ERR_INTERNAL, "%s", what);
         }
@@ -323,7 +337,7 @@ static int sqlite_settled(struct conn *c, struct err *err)
 {
     int open = 0, most = 0;
     sqlite3_db_status(of_conn(c)->db, SQLITE_DBSTATUS_DEFERRED_FKS, &open, &most, 0);
-    return open ? err_set(err, ERR_CONFLICT, "FOREIGN KEY constraint failed (a deferred one)") : 0;
+    return open ? db_conflict_set(err, DB_FOREIGN_KEY, STR(""), STR("")) : 0;
 }
 
 static int checkpoint_work(struct conn *c, void *arg, struct err *err)

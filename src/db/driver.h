@@ -67,6 +67,7 @@ struct conn {
     bool failed;        /* a statement of this job failed and was not undone: nothing more runs */
     bool lost;          /* the server is gone: the connection must be made anew */
     bool raced;         /* the job lost to another and may be run again */
+    bool clashed;       /* it broke a constraint that another may have come to in between: run again, it sees what is there */
     struct err failure; /* valid when failed */
 };
 
@@ -155,6 +156,8 @@ struct db {
 };
 
 /* db.c */
+/* Fills *err with ERR_CONFLICT in the form that db_conflict_read takes apart. Returns -1. */
+int db_conflict_set(struct err *err, enum db_constraint kind, Str table, Str columns);
 /* Queues a JOB_BARE on the pool. */
 NODISCARD int db_queue_bare(struct db *db, db_work *work, db_done *done, void *arg);
 NODISCARD int conn_begin(struct conn *c, bool writing, struct err *err);

@@ -701,13 +701,18 @@ int64_t record_insert(struct conn *c, const struct resource *r, const void *rec,
     for (size_t i = 0; i < r->n; i++)
         if (r->fields[i].flags & COL)
             values[n++] = field_value(&r->fields[i], rec);
-    if (!*tail)
-        return db_exec_v(c, err, s->insert, values, n);
+    Str sql = s->insert;
     char text[4096];
-    int len = snprintf(text, sizeof text, "%.*s %s", STR_ARG(s->insert), tail);
-    if (len < 0 || (size_t)len >= sizeof text)
-        die("insert into %s: text too long", r->table);
-    return db_exec_v(c, err, (Str){text, (size_t)len}, values, n);
+    if (*tail) {
+        int len = snprintf(text, sizeof text, "%.*s %s", STR_ARG(s->insert), tail);
+        if (len < 0 || (size_t)len >= sizeof text)
+            die("insert into %s: text too long", r->table);
+        sql = (Str){text, (size_t)len};
+    }
+    int64_t rows = db_exec_v(c, err, sql, values, n);
+    if (rows < 0)
+        conflict_explain(r, rec, err);
+    return rows;
 }
 
 static bool same(const struct field *f, const void *x, const void *y)
@@ -759,7 +764,10 @@ int64_t record_update(struct conn *c, const struct resource *r, const void *rec,
         sql_z(&q, "id = id");
     sql_z(&q, " WHERE id = ");
     sql_uuid(&q, id);
-    return sql_exec(c, &q, err);
+    int64_t rows = sql_exec(c, &q, err);
+    if (rows < 0)
+        conflict_explain(r, rec, err);
+    return rows;
 }
 
 static int load_one(struct arena *a, const struct resource *r, struct stmt *q, void *ret, struct err *err)

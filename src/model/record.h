@@ -163,5 +163,9 @@ NODISCARD int record_find(struct conn *c, struct arena *a, const struct resource
 NODISCARD int record_by_id(struct conn *c, struct arena *a, const struct resource *r, Uuid id, void *ret, struct err *err);
 /* The same with a row lock until the transaction ends (FOR UPDATE on PostgreSQL; SQLite has one writer). */
 NODISCARD int record_lock(struct conn *c, struct arena *a, const struct resource *r, Uuid id, void *ret, struct err *err);
+/* Puts a broken constraint, which *err is as the database says it, into words of the API: what exists already, and under which name. The
+ * record (of `r`) has the values; NULL, NULL where they are not at hand. Another error is left alone. record_insert and
+ * record_update do so themselves. */
+void conflict_explain(const struct resource *r, const void *rec, struct err *err);
 /* DELETE … WHERE id: rows. */
 NODISCARD int64_t record_delete(struct conn *c, const struct resource *r, Uuid id, struct err *err);

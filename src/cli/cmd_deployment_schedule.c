@@ -101,8 +101,9 @@ static int create(struct cli *x, struct err *err)
     jw_end(&w);
     /* A bad expression is told here, in one line, whatever server it is that would refuse it. */
     const struct json *body = json_parse(x->a, str_dup(x->a, buf_view(&b)), err);
-    if (!body || !schedule_parse(x->a, json_getz(&body->array.items[0], "schedule"), x->now, err) ||
-        deployment_find(x, args_text(&x->args, "name"), &d, err) < 0)
+    const struct schedule *schedule = body ? schedule_parse(x->a, json_getz(&body->array.items[0], "schedule"), x->now, err) : NULL;
+    Time next;
+    if (!schedule || deployment_find(x, args_text(&x->args, "name"), &d, err) < 0)
         return -1;
     Str id = field(d, "id");
     const struct json *old = json_getz(d, "schedules");
@@ -117,6 +118,8 @@ static int create(struct cli *x, struct err *err)
     if (api_post(x, str_fmt(x->a, "/deployments/%.*s/schedules", STR_ARG(id)), buf_view(&b), NULL, err) < 0 ||
         (replace && delete_schedules(x, id, old, err) < 0))
         return -1;
+    if (!schedule_next(x->a, schedule, x->now, TIME_NONE, 1, &next))
+        cli_note(x, "There is no time to come at which this schedule fires.");
     cli_ok(x, replace ? "Replaced existing deployment schedule(s) with new schedule!" : "Created deployment schedule!");
     return 0;
 }

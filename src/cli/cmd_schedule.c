@@ -67,10 +67,14 @@ static int next(struct cli *x, struct err *err)
             jw_time(&w, times[i]);
         jw_end(&w);
         buf_char(&x->out, '\n');
-        return 0;
     }
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && !x->json; i++)
         cli_put(x, "%s\n", time_iso(times[i]).s);
+    cli_flush(x);
+    if (!n)
+        fprintf(stderr, "%s: the schedule never fires after %s\n", x->program, time_iso(start - start % SEC).s);
+    else if (n < (size_t)count)
+        fprintf(stderr, "%s: the schedule fires no more after %s\n", x->program, time_iso(times[n - 1]).s);
     return 0;
 }
 

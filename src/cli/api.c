@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "cli/commands.h"
+#include "cli/guess.h"
 
 #include <math.h>
 
@@ -39,6 +40,58 @@ struct client_options cli_client_options(struct cli *x)
     };
 }
 
+/* What is wrong with an address as one of an API, and what may have been meant; NULL: nothing. */
+static const char *url_fault(struct arena *a, Str url)
+{
+    static const Str schemes[] = {{"http://", 7}, {"https://", 8}, {"unix:", 5}};
+    Str rest = STR_NONE, host, port;
+    int64_t n;
+    if (str_starts(url, schemes[2]))
+        return url.n > schemes[2].n && url.p[5] == '/' ? NULL : "after \"unix:\" stands a path that begins with /";
+    for (size_t i = 0; i < 2; i++)
+        if (str_ieq(str_sub(url, 0, schemes[i].n), schemes[i]))
+            rest = str_sub(url, schemes[i].n, SIZE_MAX);
+    if (!rest.p) {
+        ptrdiff_t at = str_find(url, STR("://"));
+        if (at >= 0)
+            return str_fmt(a, "\"%.*s\" is no scheme of an API's address: http or https is", (int)at, url.p).p;
+        bool dotted = memchr(url.p, ':', url.n) || memchr(url.p, '.', url.n);
+        return dotted ? str_fmt(a, "it lacks http:// or https:// in front: did you mean http://%.*s%s?", STR_ARG(url),
+                                str_find(url, STR("/api")) < 0 ? "/api" : "").p
+                      : "it lacks http:// or https:// in front";
+    }
+    for (size_t i = 0; i < url.n; i++)
+        if ((uint8_t)url.p[i] <= ' ' || url.p[i] == 0x7f)
+            return "there is white space in it";
+    (void)str_cut(&rest, '/', &host);
+    const char *user = memrchr(host.p, '@', host.n);
+    if (user)
+        host = str_sub(host, (size_t)(user - host.p) + 1, SIZE_MAX);
+    const char *bracket = memrchr(host.p, ']', host.n), *colon = memrchr(host.p, ':', host.n);
+    if (colon && (!bracket || colon > bracket)) {
+        port = str_sub(host, (size_t)(colon - host.p) + 1, SIZE_MAX);
+        host.n = (size_t)(colon - host.p);
+        if (!str_int(port, &n) || n < 1 || n > 65535)
+            return str_fmt(a, "\"%.*s\" is no port: 1 to 65535 is", STR_ARG(port)).p;
+    }
+    return host.n ? NULL : "it names no host";
+}
+
+int cli_check_url(struct cli *x, struct err *err)
+{
+    Str url = settings_api_url(x->settings), origin = settings_origin(x->settings, "api.url");
+    if (x->url_checked)
+        return 0;
+    const char *fault = url_fault(x->a, url);
+    if (fault)
+        return err_set(err, ERR_INVALID, "%.*s is \"%.*s\", which is no address of an API: %s", STR_ARG(origin), STR_ARG(url), fault);
+    bool quiet = settings_bool(x->settings, "silence_api_url_misconfiguration") || str_starts(url, STR("unix:"));
+    if (!quiet && str_find(url, STR("/api")) < 0)
+        fprintf(stderr, "%s: %.*s is \"%.*s\": an API's address mostly ends in /api\n", x->program, STR_ARG(origin), STR_ARG(url));
+    x->url_checked = true;
+    return 0;
+}
+
 struct client *cli_client(struct cli *x)
 {
     if (!x->client) {
@@ -51,6 +104,8 @@ struct client *cli_client(struct cli *x)
 static int call(struct cli *x, const char *method, Str path, Str body, const struct json **ret, struct err *err)
 {
     const struct json *v = NULL;
+    if (cli_check_url(x, err) < 0)
+        return -1;
     if (client_json(cli_client(x), x->a, method, path, body, &v, err) < 0) {
         if (err->code == ERR_AUTH)
             return err_set(err, ERR_AUTH, "%s %.*s%.*s: the server wants other credentials: set %s_API_AUTH_STRING or %s_API_KEY", method,
@@ -58,6 +113,13 @@ static int call(struct cli *x, const char *method, Str path, Str body, const str
         if (err->code == ERR_IO && str_find(str_of(err->text), STR("no server answers")) == 0)
             return err_set(err, ERR_IO, "no server answers at %.*s: start one with \"%s server start\", or give its address in %s_API_URL",
                            STR_ARG(client_base_url(x->client)), x->program, settings_prefix(x->settings));
+        if (err->code == ERR_NOT_FOUND && !strcmp(err->text, "Not Found")) /* the path, not the object: another server, or an older one */
+            return err_set(err, ERR_NOT_FOUND, "%s %.*s%.*s: Not Found", method, STR_ARG(client_base_url(x->client)), STR_ARG(path));
+        if (err->code == ERR_IO && strstr(err->text, "resolve host")) {
+            Str origin = settings_origin(x->settings, "api.url");
+            return err_set(err, ERR_IO, "no server answers at %.*s: the name of its host is not known here; the address stands in %.*s",
+                           STR_ARG(client_base_url(x->client)), STR_ARG(origin));
+        }
         return -1;
     }
     if (ret && !v)
@@ -112,6 +174,19 @@ int api_list(struct cli *x, Str path, Str members, int64_t limit, struct items *
     }
     *ret = items;
     return 0;
+}
+
+Str api_nearest(struct cli *x, Str path, Str name)
+{
+    struct items items;
+    struct guesses g = {.word = name};
+    struct err ignored;
+    if (api_list(x, path, STR(""), INT_NONE, &items, &ignored) < 0)
+        return STR("");
+    for (size_t i = 0; i < items.n; i++)
+        guess_try(&g, field(items.v[i], "name"));
+    Str near = guess_text(x->a, &g);
+    return near.n ? str_fmt(x->a, " Did you mean %.*s?", STR_ARG(near)) : near;
 }
 
 void cli_show_items(struct cli *x, const struct items *items)
@@ -206,6 +281,16 @@ Str ui_page(struct cli *x, const char *fmt, ...)
 Str json_quote(struct arena *a, Str s)
 {
     return json_new_str(a, s)->raw;
+}
+
+Str json_strings(struct arena *a, struct strs list)
+{
+    Str all = STR("");
+    for (size_t i = 0; i < list.n; i++) {
+        Str quoted = json_quote(a, list.v[i]);
+        all = str_fmt(a, "%.*s%s%.*s", STR_ARG(all), i ? "," : "", STR_ARG(quoted));
+    }
+    return all;
 }
 
 const struct json *loose_json(struct arena *a, Str text, struct err *err)

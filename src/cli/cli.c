@@ -50,6 +50,8 @@ static void message(struct cli *x, const char *style, const char *fmt, va_list a
 void cli_ok(struct cli *x, const char *fmt, ...)
 {
     va_list ap;
+    if (x->json)
+        return; /* the value says it */
     va_start(ap, fmt);
     message(x, STYLE_GREEN, fmt, ap);
     va_end(ap);
@@ -59,7 +61,12 @@ void cli_note(struct cli *x, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    message(x, STYLE_YELLOW, fmt, ap);
+    if (x->json) { /* standard output is for the value alone */
+        Str text = str_vfmt(x->a, fmt, ap);
+        fprintf(stderr, "%s: %.*s\n", x->program, STR_ARG(text));
+    } else {
+        message(x, STYLE_YELLOW, fmt, ap);
+    }
     va_end(ap);
 }
 

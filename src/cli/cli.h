@@ -19,6 +19,7 @@ struct cli {
     bool terminal;   /* standard output is one */
     size_t width;    /* of the space; 0: no bound */
     bool json;       /* -o json */
+    bool url_checked;
     Time now;
 };
 
@@ -27,7 +28,8 @@ int cli_main(int argc, char *const *argv);
 
 void cli_flush(struct cli *x);
 void cli_put(struct cli *x, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* A line of its own, green; and yellow. */
+/* A line of its own: green, of a success; and yellow, worth knowing. With -o json the first is left out and the second goes to standard
+ * error: standard output is for the value. */
 void cli_ok(struct cli *x, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void cli_note(struct cli *x, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void cli_styled(struct cli *x, const char *style, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -50,6 +52,8 @@ NODISCARD int cli_choose(struct cli *x, const char *question, const Str *rows, s
 /* Settings of the API as client options. */
 struct client_options cli_client_options(struct cli *x);
 struct client *cli_client(struct cli *x);
+/* Whether the API's address can be one: ERR_INVALID with what is wrong with it and where it was said. Every call begins with this. */
+NODISCARD int cli_check_url(struct cli *x, struct err *err);
 /* One call. *ret may be NULL where nobody wants the answer; where somebody does, an answer without body is an error. */
 NODISCARD int api_get(struct cli *x, Str path, const struct json **ret, struct err *err);
 NODISCARD int api_post(struct cli *x, Str path, Str body, const struct json **ret, struct err *err);
@@ -64,6 +68,8 @@ struct items {
  * other members ("\"sort\":\"NAME_ASC\"") or "". */
 NODISCARD int api_list(struct cli *x, Str path, Str members, int64_t limit, struct items *ret, struct err *err);
 /* The items as a JSON array by -o json. */
+/* " Did you mean 'a' or 'b'?" by the names of what a POST …/filter lists; "" where none is near, or the list cannot be had. */
+Str api_nearest(struct cli *x, Str path, Str name);
 void cli_show_items(struct cli *x, const struct items *items);
 
 /* Fields of API objects, for tables. */
@@ -83,6 +89,8 @@ NODISCARD int cli_open_page(struct cli *x, Str url, struct err *err);
 Str ui_page(struct cli *x, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Text as a JSON string, quotes and all. */
 Str json_quote(struct arena *a, Str s);
+/* Texts as the items of a JSON array, without its brackets; "" where there are none. */
+Str json_strings(struct arena *a, struct strs list);
 /* A JSON value, or where the text is none and has no quotation marks a string of it: how --param reads values. */
 NODISCARD const struct json *loose_json(struct arena *a, Str text, struct err *err);
 /* KEY=VALUE pairs, values read by loose_json, as the members of a JSON object; a later key wins. */

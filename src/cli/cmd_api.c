@@ -52,7 +52,7 @@ static int run(struct cli *x, struct err *err)
             method = methods[i];
     if (!method)
         return err_set(err, ERR_INVALID, "\"%.*s\" is no HTTP method", STR_ARG(given));
-    if (read_body(x, method, &body, err) < 0)
+    if (cli_check_url(x, err) < 0 || read_body(x, method, &body, err) < 0)
         return -1;
     if (!str_starts(path, STR("/")))
         path = str_fmt(x->a, "/%.*s", STR_ARG(path));

@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 #include "cli/cli.h"
+#include "cli/guess.h"
 
 #include <unistd.h>
 
@@ -117,11 +118,39 @@ static int view(struct cli *x, struct err *err)
 
 /* --- set, unset, validate --- */
 
-static int known_setting(Str name, const struct setting **ret, struct err *err)
+/* The names that come nearest to one that is none: present names, also where it resembles an old one. */
+static Str nearest_settings(struct cli *x, Str name)
+{
+    const Str prefixes[] = {STR("MILLPOND_"), STR("PREFECT_")};
+    struct guesses g = {.word = name}, shown = {0};
+    for (size_t i = 0; i < COUNT_OF(prefixes); i++)
+        if (str_ieq(str_sub(name, 0, prefixes[i].n), prefixes[i]))
+            g.word = str_sub(name, prefixes[i].n, SIZE_MAX);
+    for (size_t i = 0; i < setting_count; i++) {
+        guess_words(&g, str_of(setting_table[i].path));
+        for (Str rest = str_of(setting_table[i].also), old; rest.p && str_cut(&rest, '|', &old);)
+            guess_try(&g, old);
+    }
+    for (size_t i = 0; i < g.n; i++) {
+        Str env = setting_env(x->a, setting_find(g.best[i].name), settings_prefix(x->settings));
+        bool again = false;
+        for (size_t k = 0; k < shown.n; k++)
+            again |= str_eq(shown.best[k].name, env);
+        if (!again)
+            shown.best[shown.n++].name = env;
+    }
+    return guess_text(x->a, &shown);
+}
+
+static int known_setting(struct cli *x, Str name, const struct setting **ret, struct err *err)
 {
     const struct setting *row = setting_find(name);
-    if (!row)
-        return err_set(err, ERR_NOT_FOUND, "Unknown setting name '%.*s'.", STR_ARG(name));
+    if (!row) {
+        Str near = nearest_settings(x, name);
+        if (near.n)
+            return err_set(err, ERR_NOT_FOUND, "Unknown setting name '%.*s'. Did you mean %.*s?", STR_ARG(name), STR_ARG(near));
+        return err_set(err, ERR_NOT_FOUND, "Unknown setting name '%.*s'. `%s config view --show-defaults` lists those there are.", STR_ARG(name), x->program);
+    }
     if (!strcmp(row->path, "home") || !strcmp(row->path, "profiles_path"))
         return err_set(err, ERR_INVALID, "Setting '%.*s' cannot be changed with this command: it says where profiles are. Use the environment.", STR_ARG(name));
     *ret = row;
@@ -137,7 +166,7 @@ static int set(struct cli *x, struct err *err)
         struct err fault;
         if (!memchr(rest.p, '=', rest.n) || !str_cut(&rest, '=', &name) || !name.n)
             return err_set(err, ERR_INVALID, "Failed to parse argument '%.*s'. Use the format 'VAR=VAL'.", STR_ARG(pairs.v[i]));
-        if (known_setting(name, &row, err) < 0)
+        if (known_setting(x, name, &row, err) < 0)
             return -1;
         if (setting_check(row, rest.p ? rest : STR(""), &fault) < 0)
             return err_set(err, ERR_INVALID, "Validation error(s) for setting %.*s\n\n - Input %s", STR_ARG(name), fault.text);
@@ -165,7 +194,7 @@ static int unset(struct cli *x, struct err *err)
     const struct setting *row;
     for (size_t i = 0; i < names.n; i++) {
         bool there = false;
-        if (known_setting(names.v[i], &row, err) < 0)
+        if (known_setting(x, names.v[i], &row, err) < 0)
             return -1;
         for (size_t k = 0; f && k < f->settings.n; k++)
             there |= setting_find(f->settings.v[k].key) == row;

@@ -1,9 +1,26 @@
 #include "cli/commands.h"
 #include "cli/deployments.h"
 #include "cli/files.h"
+#include "cli/guess.h"
 #include "cli/runs.h"
 
 #include <stdio.h>
+
+/* "Deployment 'f/d' not found! Did you mean 'f/e'?" */
+static int deployment_missing(struct cli *x, Str name, struct err *err)
+{
+    struct items deployments, flows;
+    struct guesses g = {.word = name};
+    struct err ignored;
+    if (api_list(x, STR("/deployments/filter"), STR(""), INT_NONE, &deployments, &ignored) == 0 && deployments.n &&
+        api_list(x, STR("/flows/filter"), STR(""), INT_NONE, &flows, &ignored) == 0)
+        for (size_t i = 0; i < deployments.n; i++) {
+            Str flow = field(items_find(&flows, "id", field(deployments.v[i], "flow_id")), "name"), own = field(deployments.v[i], "name");
+            guess_try(&g, str_fmt(x->a, "%.*s/%.*s", STR_ARG(flow), STR_ARG(own)));
+        }
+    Str quoted = text_quoted(x->a, name), near = guess_text(x->a, &g);
+    return err_set(err, ERR_NOT_FOUND, "Deployment %.*s not found!%s%.*s%s", STR_ARG(quoted), near.n ? " Did you mean " : "", STR_ARG(near), near.n ? "?" : "");
+}
 
 int deployment_find(struct cli *x, Str name, const struct json **ret, struct err *err)
 {
@@ -14,7 +31,7 @@ int deployment_find(struct cli *x, Str name, const struct json **ret, struct err
     rest = url_segment(x->a, rest);
     if (api_get(x, str_fmt(x->a, "/deployments/name/%.*s/%.*s", STR_ARG(flow), STR_ARG(rest)), ret, err) == 0)
         return 0;
-    return err->code == ERR_NOT_FOUND ? err_set(err, ERR_NOT_FOUND, "Deployment %.*s not found!", STR_ARG(quoted)) : -1;
+    return err->code == ERR_NOT_FOUND ? deployment_missing(x, name, err) : -1;
 }
 
 static int deployment_by_id(struct cli *x, Str text, const struct json **ret, struct err *err)
@@ -238,7 +255,7 @@ static void print_created(struct cli *x, const struct launch *l, const struct js
     put_map(&w, &l->job_variables);
     struct err ignored;
     Str variables = python_text(x, json_parse(x->a, str_dup(x->a, buf_view(&b)), &ignored));
-    cli_put(x, "Created flow run '%.*s'.\n", STR_ARG(name));
+    cli_put(x, "Creating flow run for deployment '%.*s'...\nCreated flow run '%.*s'.\n", STR_ARG(l->title), STR_ARG(name));
     cli_put(x, "└── UUID: %.*s\n", STR_ARG(id));
     cli_put(x, "└── Parameters: %.*s\n", STR_ARG(parameters));
     cli_put(x, "└── Job Variables: %.*s\n", STR_ARG(variables));
@@ -281,10 +298,6 @@ static int run(struct cli *x, struct err *err)
     }
     if (check_parameters(x, &l, err) < 0 || fill_name(x, &l, err) < 0)
         return -1;
-    if (!x->json) {
-        cli_put(x, "Creating flow run for deployment '%.*s'...\n", STR_ARG(l.title));
-        cli_flush(x);
-    }
     if (launch_post(x, &l, &created, err) < 0)
         return -1;
     if (x->json)
@@ -295,16 +308,6 @@ static int run(struct cli *x, struct err *err)
 }
 
 /* --- ls, inspect, delete, pause --- */
-
-static Str string_list(struct arena *a, struct strs list)
-{
-    Str all = STR("");
-    for (size_t i = 0; i < list.n; i++) {
-        Str quoted = json_quote(a, list.v[i]);
-        all = str_fmt(a, "%.*s%s%.*s", STR_ARG(all), i ? "," : "", STR_ARG(quoted));
-    }
-    return all;
-}
 
 /* A deployment and its flow's name, to be sorted together. */
 struct named {
@@ -335,7 +338,7 @@ static int ls(struct cli *x, struct err *err)
     struct strs names = args_list(&x->args, "flow-names"), more = args_list(&x->args, "flow-name");
     for (size_t i = 0; i < more.n; i++)
         vec_push(x->a, &names, more.v[i]);
-    Str flow_names = string_list(x->a, names), pools = string_list(x->a, args_list(&x->args, "pool")), tags = string_list(x->a, args_list(&x->args, "tag"));
+    Str flow_names = json_strings(x->a, names), pools = json_strings(x->a, args_list(&x->args, "pool")), tags = json_strings(x->a, args_list(&x->args, "tag"));
     AUTO(buf_free) struct buf b = BUF((size_t)1 << 20);
     buf_z(&b, "\"sort\":\"NAME_ASC\"");
     if (flow_names.n)

@@ -1,10 +1,6 @@
 #include "cli/commands.h"
 #include "cli/runs.h"
 
-#define LIMIT_DEFAULT 15
-
-static const char *const state_types[] = {"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "CRASHED", "PAUSED", "CANCELLING"};
-
 int run_find(struct cli *x, Str id_or_name, const struct json **ret, struct err *err)
 {
     Uuid id;
@@ -36,143 +32,6 @@ int run_find(struct cli *x, Str id_or_name, const struct json **ret, struct err 
 static int find(struct cli *x, const struct json **ret, struct err *err)
 {
     return run_find(x, args_text(&x->args, "id"), ret, err);
-}
-
-/* Strings as the items of a JSON array. */
-static Str string_list(struct arena *a, struct strs list)
-{
-    Str all = STR("");
-    for (size_t i = 0; i < list.n; i++) {
-        Str quoted = json_quote(a, list.v[i]);
-        all = str_fmt(a, "%.*s%s%.*s", STR_ARG(all), i ? "," : "", STR_ARG(quoted));
-    }
-    return all;
-}
-
-/* State names as the API spells them: "late" is "Late", "awaitingretry" "AwaitingRetry". */
-static struct strs state_names(struct cli *x, struct strs given)
-{
-    static const char *const known[] = {"Scheduled", "Pending", "Running", "Completed", "Failed", "Cancelled", "Crashed", "Paused", "Cancelling",
-                                        "Late", "AwaitingRetry", "AwaitingConcurrencySlot", "Retrying", "Suspended", "Resuming", "Cached",
-                                        "RolledBack", "TimedOut", "Submitting", "InfrastructurePending"};
-    struct strs names = {0};
-    for (size_t i = 0; i < given.n; i++) {
-        Str name = given.v[i];
-        bool found = false;
-        for (size_t k = 0; k < COUNT_OF(known) && !found; k++)
-            if (str_ieq(name, str_of(known[k]))) {
-                name = str_of(known[k]);
-                found = true;
-            }
-        if (!found)
-            cli_note(x, "No state is usually called '%.*s'.", STR_ARG(name));
-        vec_push(x->a, &names, name);
-    }
-    return names;
-}
-
-static int state_type_list(struct cli *x, struct strs given, struct strs *ret, struct err *err)
-{
-    struct strs types = {0};
-    for (size_t i = 0; i < given.n; i++) {
-        size_t k = 0;
-        while (k < COUNT_OF(state_types) && !str_ieq(given.v[i], str_of(state_types[k])))
-            k++;
-        if (k == COUNT_OF(state_types))
-            return err_set(err, ERR_INVALID, "Invalid state type '%.*s': it is one of SCHEDULED, PENDING, RUNNING, COMPLETED, FAILED, CANCELLED, CRASHED, PAUSED, CANCELLING",
-                           STR_ARG(given.v[i]));
-        vec_push(x->a, &types, str_of(state_types[k]));
-    }
-    *ret = types;
-    return 0;
-}
-
-/* The filter members that ls' options ask for. */
-static int ls_filter(struct cli *x, Str *ret, struct err *err)
-{
-    struct strs types = {0};
-    if (state_type_list(x, args_list(&x->args, "state-type"), &types, err) < 0)
-        return -1;
-    struct strs names = state_names(x, args_list(&x->args, "state"));
-    Str name_list = string_list(x->a, names), type_list = string_list(x->a, types), flows = string_list(x->a, args_list(&x->args, "flow-name")),
-        pools = string_list(x->a, args_list(&x->args, "pool")), deployments = string_list(x->a, args_list(&x->args, "deployment")),
-        tags = string_list(x->a, args_list(&x->args, "tag"));
-    AUTO(buf_free) struct buf b = BUF((size_t)1 << 20);
-    buf_z(&b, "\"sort\":\"EXPECTED_START_TIME_DESC\"");
-    if (flows.n)
-        buf_fmt(&b, ",\"flows\":{\"name\":{\"any_\":[%.*s]}}", STR_ARG(flows));
-    if (pools.n)
-        buf_fmt(&b, ",\"work_pools\":{\"name\":{\"any_\":[%.*s]}}", STR_ARG(pools));
-    if (deployments.n)
-        buf_fmt(&b, ",\"deployments\":{\"name\":{\"any_\":[%.*s]}}", STR_ARG(deployments));
-    if (names.n || types.n || tags.n) {
-        buf_z(&b, ",\"flow_runs\":{");
-        if (names.n || types.n) {
-            buf_z(&b, "\"state\":{");
-            if (names.n)
-                buf_fmt(&b, "\"name\":{\"any_\":[%.*s]}%s", STR_ARG(name_list), types.n ? "," : "");
-            if (types.n)
-                buf_fmt(&b, "\"type\":{\"any_\":[%.*s]}", STR_ARG(type_list));
-            buf_char(&b, '}');
-        }
-        if (tags.n)
-            buf_fmt(&b, "%s\"tags\":{\"all_\":[%.*s]}", names.n || types.n ? "," : "", STR_ARG(tags));
-        buf_char(&b, '}');
-    }
-    *ret = str_dup(x->a, buf_view(&b));
-    return 0;
-}
-
-static int newest_first(const struct json *x, const struct json *y)
-{
-    Time s = field_time(x, "created"), t = field_time(y, "created");
-    return s == t ? 0 : s > t ? -1 : 1;
-}
-
-static int ls(struct cli *x, struct err *err)
-{
-    static const struct column columns[] = {
-        {.title = "ID", .style = STYLE_CYAN, .right = true},
-        {.title = "Flow", .style = STYLE_BLUE},
-        {.title = "Name", .style = STYLE_GREEN},
-        {.title = "State"},
-        {.title = "When", .style = STYLE_BOLD},
-    };
-    int64_t limit = args_given(&x->args, "limit") ? args_int(&x->args, "limit") : LIMIT_DEFAULT;
-    if (args_flag(&x->args, "all", false))
-        limit = INT_NONE;
-    Str members;
-    struct items runs, flows;
-    if (ls_filter(x, &members, err) < 0 || api_list(x, STR("/flow_runs/filter"), members, limit, &runs, err) < 0)
-        return -1;
-    if (x->json) {
-        cli_show_items(x, &runs);
-        return 0;
-    }
-    if (!runs.n) {
-        cli_ok(x, "No flow runs found.");
-        return 0;
-    }
-    Str ids = field_ids(x->a, &runs, "flow_id");
-    if (api_list(x, STR("/flows/filter"), str_fmt(x->a, "\"flows\":{\"id\":{\"any_\":[%.*s]}}", STR_ARG(ids)), INT_NONE, &flows, err) < 0)
-        return -1;
-    items_sort(&runs, newest_first);
-    struct table *t = table_create(x->a, "Flow Runs", columns, COUNT_OF(columns));
-    for (size_t i = 0; i < runs.n; i++) {
-        const struct json *r = runs.v[i], *state = json_getz(r, "state");
-        Time when = field_time(state, "timestamp");
-        if (str_eq(field(r, "state_type"), STR("SCHEDULED"))) {
-            Time due = field_time(json_getz(state, "state_details"), "scheduled_time");
-            when = due == TIME_NONE ? field_time(r, "next_scheduled_start_time") : due;
-        }
-        table_cell(t, field(r, "id"));
-        table_cell(t, field(items_find(&flows, "id", field(r, "flow_id")), "name"));
-        table_cell(t, field(r, "name"));
-        table_cell(t, field(r, "state_type"));
-        table_cell(t, text_relative(x->a, when, x->now));
-    }
-    cli_table(x, t);
-    return 0;
 }
 
 static int inspect(struct cli *x, struct err *err)
@@ -303,7 +162,7 @@ static int watch(struct cli *x, struct err *err)
 #define RUN_ID {"id", "The run's id, or its name"}
 
 static const struct command commands[] = {
-    {.name = "ls", .summary = "List flow runs", .run = ls,
+    {.name = "ls", .summary = "List flow runs", .run = flow_run_ls,
      .options = OPTIONS({"flow-name", NULL, VALUE_TEXT, OPTION_LIST, "Only runs of this flow"},
                         {"limit", NULL, VALUE_INT, 0, "At most this many (15)"}, {"all", NULL, VALUE_FLAG, OPTION_NO_NEG, "As many as there are"},
                         {"state", NULL, VALUE_TEXT, OPTION_LIST, "Only runs in a state of this name"},

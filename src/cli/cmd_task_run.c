@@ -22,65 +22,6 @@ static int inspect(struct cli *x, struct err *err)
     return 0;
 }
 
-static Str string_list(struct arena *a, struct strs list, bool upper)
-{
-    Str all = STR("");
-    for (size_t i = 0; i < list.n; i++) {
-        char *z = str_z(a, list.v[i]);
-        for (char *c = z; upper && *c; c++)
-            *c = *c >= 'a' && *c <= 'z' ? (char)(*c - 32) : *c;
-        Str quoted = json_quote(a, str_of(z));
-        all = str_fmt(a, "%.*s%s%.*s", STR_ARG(all), i ? "," : "", STR_ARG(quoted));
-    }
-    return all;
-}
-
-static int ls(struct cli *x, struct err *err)
-{
-    static const struct column columns[] = {
-        {.title = "ID", .style = STYLE_CYAN, .right = true}, {.title = "Task", .style = STYLE_BLUE}, {.title = "Name", .style = STYLE_GREEN},
-        {.title = "State"},                                  {.title = "When", .style = STYLE_BOLD},
-    };
-    Str names = string_list(x->a, args_list(&x->args, "task-run-name"), false), states = string_list(x->a, args_list(&x->args, "state"), false),
-        types = string_list(x->a, args_list(&x->args, "state-type"), true);
-    AUTO(buf_free) struct buf b = BUF((size_t)1 << 20);
-    buf_z(&b, "\"sort\":\"EXPECTED_START_TIME_DESC\",\"task_runs\":{");
-    if (names.n)
-        buf_fmt(&b, "\"name\":{\"any_\":[%.*s]}%s", STR_ARG(names), states.n || types.n ? "," : "");
-    if (states.n || types.n) {
-        buf_z(&b, "\"state\":{");
-        if (states.n)
-            buf_fmt(&b, "\"name\":{\"any_\":[%.*s]}%s", STR_ARG(states), types.n ? "," : "");
-        if (types.n)
-            buf_fmt(&b, "\"type\":{\"any_\":[%.*s]}", STR_ARG(types));
-        buf_char(&b, '}');
-    }
-    buf_char(&b, '}');
-    struct items runs;
-    if (api_list(x, STR("/task_runs/filter"), buf_view(&b), args_given(&x->args, "limit") ? args_int(&x->args, "limit") : 15, &runs, err) < 0)
-        return -1;
-    if (x->json) {
-        cli_show_items(x, &runs);
-        return 0;
-    }
-    if (!runs.n) {
-        cli_ok(x, "No task runs found.");
-        return 0;
-    }
-    struct table *t = table_create(x->a, "Task Runs", columns, COUNT_OF(columns));
-    for (size_t i = 0; i < runs.n; i++) {
-        const struct json *r = runs.v[i];
-        Str key = field(r, "task_key");
-        table_cell(t, field(r, "id"));
-        table_cell(t, x->as_prefect || !key.n ? field(r, "name") : key);
-        table_cell(t, field(r, "name"));
-        table_cell(t, field(r, "state_type"));
-        table_cell(t, text_relative(x->a, field_time(json_getz(r, "state"), "timestamp"), x->now));
-    }
-    cli_table(x, t);
-    return 0;
-}
-
 static int logs(struct cli *x, struct err *err)
 {
     bool head = args_flag(&x->args, "head", false), tail = args_flag(&x->args, "tail", false), reverse = args_flag(&x->args, "reverse", false);
@@ -110,8 +51,8 @@ static int logs(struct cli *x, struct err *err)
 #define RUN_ID {"id", "The run's id", VALUE_UUID}
 
 static const struct command commands[] = {
-    {.name = "ls", .summary = "List task runs", .run = ls,
-     .options = OPTIONS({"task-run-name", NULL, VALUE_TEXT, OPTION_LIST, "Only runs of this name"}, {"limit", NULL, VALUE_INT, 0, "At most this many (15)"},
+    {.name = "ls", .summary = "List task runs", .run = task_run_ls,
+     .options = OPTIONS({"task-run-name", NULL, VALUE_TEXT, OPTION_LIST, "Only runs of this name"}, {"limit", NULL, VALUE_INT, 0, "At most this many (15)"}, {"all", NULL, VALUE_FLAG, OPTION_NO_NEG, "As many as there are"},
                         {"state", NULL, VALUE_TEXT, OPTION_LIST, "Only runs in a state of this name"}, {"state-type", NULL, VALUE_TEXT, OPTION_LIST, "Only runs in a state of this type"}, OPTION_OUTPUT)},
     {.name = "inspect", .summary = "Show a task run", .run = inspect, .args = ARGS(RUN_ID), .options = OPTIONS({"web", NULL, VALUE_FLAG, 0, "Open its page instead"}, OPTION_OUTPUT)},
     {.name = "logs", .summary = "Show a task run's log", .run = logs, .args = ARGS(RUN_ID),

@@ -2,8 +2,6 @@
 #include "cli/files.h"
 #include "cli/pools.h"
 
-#define NOT_FOUND "Work pool %.*s not found!"
-
 static int write_body(struct buf *b, struct err *err)
 {
     return b->overflow ? err_set(err, ERR_TOO_LARGE, "the request is over %zu MB", LIMIT_BODY >> 20) : 0;
@@ -209,11 +207,11 @@ static int inspect(struct cli *x, struct err *err)
 /* PATCH with one member. */
 static int patch_one(struct cli *x, const char *member, Str value, struct err *err)
 {
-    Str name = args_text(&x->args, "name"), quoted = text_quoted(x->a, name);
+    Str name = args_text(&x->args, "name");
     Str body = str_fmt(x->a, "{\"%s\":%.*s}", member, STR_ARG(value));
     if (api_patch(x, pool_path(x->a, name), body, err) == 0)
         return 0;
-    return err->code == ERR_NOT_FOUND ? err_set(err, ERR_NOT_FOUND, NOT_FOUND, STR_ARG(quoted)) : -1;
+    return err->code == ERR_NOT_FOUND ? pool_missing(x, name, err) : -1;
 }
 
 static int pause_pool(struct cli *x, struct err *err)
@@ -319,11 +317,11 @@ static int preview(struct cli *x, struct err *err)
     if (hours < 0 || hours > 24 * 366)
         return err_set(err, ERR_INVALID, "--hours is 0 to %d", 24 * 366);
     struct time_text until = time_iso(x->now + hours * HOUR);
-    Str path = pool_path(x->a, name), quoted = text_quoted(x->a, name);
+    Str path = pool_path(x->a, name);
     path = str_fmt(x->a, "%.*s/get_scheduled_flow_runs", STR_ARG(path));
     const struct json *v;
     if (api_post(x, path, str_fmt(x->a, "{\"scheduled_before\":\"%s\"}", until.s), &v, err) < 0)
-        return err->code == ERR_NOT_FOUND ? err_set(err, ERR_NOT_FOUND, NOT_FOUND, STR_ARG(quoted)) : -1;
+        return err->code == ERR_NOT_FOUND ? pool_missing(x, name, err) : -1;
     struct items runs = {0};
     for (size_t i = 0; json_is(v, JSON_ARRAY) && i < v->array.n; i++)
         if (json_getz(&v->array.items[i], "flow_run"))
@@ -356,7 +354,7 @@ static int slots(struct cli *x, struct err *err)
 {
     static const struct column columns[] = {
         {.title = "Queue"}, {.title = "Flow Run", .style = STYLE_GREEN}, {.title = "State"}, {.title = "Duration", .right = true}};
-    Str name = args_text(&x->args, "name"), quoted = text_quoted(x->a, name);
+    Str name = args_text(&x->args, "name");
     Str path = pool_path(x->a, name);
     path = str_fmt(x->a, "%.*s/concurrency_status", STR_ARG(path));
     struct table *t = table_create(x->a, NULL, columns, COUNT_OF(columns));
@@ -364,7 +362,7 @@ static int slots(struct cli *x, struct err *err)
     int64_t pages = 1, shown = 0;
     for (int64_t page = 1; page <= pages && page < 1000; page++) {
         if (api_post(x, path, str_fmt(x->a, "{\"page\":%lld,\"flow_run_limit\":200}", (long long)page), &v, err) < 0)
-            return err->code == ERR_NOT_FOUND ? err_set(err, ERR_NOT_FOUND, NOT_FOUND, STR_ARG(quoted)) : -1;
+            return err->code == ERR_NOT_FOUND ? pool_missing(x, name, err) : -1;
         pages = field_int(v, "pages");
         if (x->json) {
             cli_show(x, v);

@@ -73,8 +73,7 @@ static int create(struct cli *x, struct err *err)
         if (err->code == ERR_CONFLICT)
             return err_set(err, ERR_CONFLICT, "A work queue named %.*s already exists%.*s.", STR_ARG(quoted), STR_ARG(where));
         if (err->code == ERR_NOT_FOUND && pool.p) {
-            quoted = text_quoted(x->a, pool);
-            return err_set(err, ERR_NOT_FOUND, "Work pool %.*s not found!", STR_ARG(quoted));
+            return pool_missing(x, pool, err);
         }
         return -1;
     }

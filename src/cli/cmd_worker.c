@@ -1,4 +1,5 @@
 #include "cli/commands.h"
+#include "cli/guess.h"
 #include "cli/pools.h"
 
 #include "base/log.h"
@@ -7,6 +8,8 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
+
+#define NAMES_SHOWN 8
 
 struct start {
     struct cli *x;
@@ -20,6 +23,53 @@ static void on_ready(void *user)
     cli_flush(s->x);
 }
 
+/* A pool that is not there is made where that was asked for, by its flag or by naming a type; as `prefect`, always, unless the flag
+ * says no. Else a mistyped name would wait for work for ever: the names that there are are told, nearest first. */
+static int missing_pool(struct cli *x, struct start *s, struct err *err)
+{
+    Str quoted = text_quoted(x->a, s->o.pool);
+    bool given = args_given(&x->args, "create-pool-if-not-found");
+    struct items pools;
+    struct guesses g = {.word = s->o.pool};
+    if (api_list(x, STR("/work_pools/filter"), STR(""), INT_NONE, &pools, err) < 0)
+        return -1;
+    Str all = STR("");
+    for (size_t i = 0; i < pools.n; i++) {
+        Str name = field(pools.v[i], "name"), shown = text_quoted(x->a, name);
+        guess_try(&g, name);
+        if (i < NAMES_SHOWN)
+            all = str_fmt(x->a, "%.*s%s%.*s", STR_ARG(all), i ? ", " : "", STR_ARG(shown));
+    }
+    if (pools.n > NAMES_SHOWN)
+        all = str_fmt(x->a, "%.*s and %zu more", STR_ARG(all), pools.n - NAMES_SHOWN);
+    Str hint = guess_hint(x->a, &g), there = STR("there are no work pools yet");
+    if (hint.n)
+        there = str_sub(hint, 2, SIZE_MAX);
+    else if (pools.n)
+        there = str_fmt(x->a, "there %s %.*s", pools.n == 1 ? "is" : "are", STR_ARG(all));
+    bool make = s->o.create_pool_if_not_found && (given || s->o.type.p || x->as_prefect);
+    if (!make && !given && cli_interactive(x)) {
+        cli_note(x, "Work pool %.*s does not exist; %.*s", STR_ARG(quoted), STR_ARG(there));
+        int answer = cli_ask(x, "Make it, with the type 'process'?", 'n', err);
+        if (answer < 0)
+            return -1;
+        if (!answer)
+            return err_set(err, ERR_NOT_FOUND, "no worker was started");
+        make = s->o.create_pool_if_not_found = true;
+    }
+    if (!make && !x->as_prefect)
+        return err_set(err, ERR_NOT_FOUND, "Work pool %.*s does not exist; %.*s%s `%s work-pool create %.*s --type process` makes it.", STR_ARG(quoted),
+                       STR_ARG(there), hint.n ? "" : ".", x->program, STR_ARG((memchr(s->o.pool.p, ' ', s->o.pool.n) ? quoted : s->o.pool)));
+    if (!s->o.type.p)
+        s->o.type = STR("process");
+    if (make)
+        cli_note(x, "Work pool %.*s does not exist: it will be made, with the type '%.*s'%.*s", STR_ARG(quoted), STR_ARG(s->o.type),
+                 hint.n ? (int)hint.n : 1, hint.n ? hint.p : ".");
+    else
+        cli_note(x, "Work pool %.*s does not exist yet; %.*s", STR_ARG(quoted), STR_ARG(there));
+    return 0;
+}
+
 /* What the pool is: its type where none was given, and whether a worker is of use to it. */
 static int look_at_pool(struct cli *x, struct start *s, struct err *err)
 {
@@ -28,12 +78,7 @@ static int look_at_pool(struct cli *x, struct start *s, struct err *err)
     if (pool_get(x, pool, &v, err) < 0) {
         if (err->code != ERR_NOT_FOUND)
             return s->o.type.p && err->code == ERR_IO ? 0 : err_wrap(err, "asking for work pool %.*s", STR_ARG(quoted));
-        if (!s->o.type.p) {
-            if (s->o.create_pool_if_not_found)
-                cli_note(x, "Work pool %.*s does not exist: it will be made, with the type 'process'.", STR_ARG(quoted));
-            s->o.type = STR("process");
-        }
-        return 0;
+        return missing_pool(x, s, err);
     }
     Str type = field(v, "type");
     if (!s->o.type.p) {
@@ -88,6 +133,8 @@ static int start(struct cli *x, struct err *err)
         .ready = on_ready,
         .user = s,
     };
+    if (cli_check_url(x, err) < 0)
+        return -1;
     s->o.managed = args_flag(&x->args, "managed", false);
     enum log_level level;
     Str wanted = settings_text(set, s->o.managed ? "server.logging_level" : "logging.level");

@@ -1,6 +1,7 @@
 #include "cli/command.h"
 
 #include "base/time.h"
+#include "cli/guess.h"
 #include "cli/text.h"
 
 #include <math.h>
@@ -58,42 +59,6 @@ const struct command *command_find(const struct command *c, Str word)
     return NULL;
 }
 
-/* Insertions, deletions and replacements from one word to the other, as far as 40 characters go. */
-static size_t distance(Str x, Str y)
-{
-    size_t row[41];
-    x.n = MIN(x.n, (size_t)40);
-    y.n = MIN(y.n, (size_t)40);
-    for (size_t k = 0; k <= y.n; k++)
-        row[k] = k;
-    for (size_t i = 1; i <= x.n; i++) {
-        size_t corner = row[0];
-        row[0] = i;
-        for (size_t k = 1; k <= y.n; k++) {
-            size_t above = row[k];
-            size_t swap = corner + (x.p[i - 1] != y.p[k - 1]);
-            row[k] = MIN(MIN(above + 1, row[k - 1] + 1), swap);
-            corner = above;
-        }
-    }
-    return row[y.n];
-}
-
-struct guess {
-    Str word, best;
-    size_t distance;
-};
-
-static void guess_try(struct guess *g, const char *name)
-{
-    size_t d = name ? distance(g->word, str_of(name)) : SIZE_MAX;
-    bool close = name && (d * 5 <= MAX(g->word.n, strlen(name)) * 2 || (g->word.n >= 3 && str_starts(str_of(name), g->word)));
-    if (close && d < g->distance) {
-        g->best = str_of(name);
-        g->distance = d;
-    }
-}
-
 /* "millpond work-pool ls". */
 static Str path_text(struct arena *a, const struct args *x)
 {
@@ -106,17 +71,17 @@ static Str path_text(struct arena *a, const struct args *x)
 static int unknown_command(struct arena *a, const struct args *x, Str word, struct err *err)
 {
     const struct command *group = x->path[x->depth - 1], *sub;
-    struct guess g = {.word = word, .distance = SIZE_MAX};
+    struct guesses g = {.word = word};
     for (size_t i = 0; (sub = subcommand(group, i)); i++) {
         if (!sub->hidden) {
-            guess_try(&g, sub->name);
-            guess_try(&g, sub->alias);
+            guess_try(&g, str_of(sub->name));
+            guess_try(&g, str_of(sub->alias));
         }
     }
     Str path = path_text(a, x);
-    if (g.best.p)
+    if (g.n)
         return err_set(err, ERR_INVALID, "unknown command \"%.*s\": did you mean \"%.*s %.*s\"?", STR_ARG(word),
-                       STR_ARG(path), STR_ARG(g.best));
+                       STR_ARG(path), STR_ARG(g.best[0].name));
     return err_set(err, ERR_INVALID, "unknown command \"%.*s\"; \"%.*s --help\" lists what there is", STR_ARG(word),
                    STR_ARG(path));
 }
@@ -124,20 +89,20 @@ static int unknown_command(struct arena *a, const struct args *x, Str word, stru
 static int unknown_option(struct arena *a, const struct args *x, Str word, struct err *err)
 {
     const struct command *c = args_command(x);
-    struct guess g = {.word = word, .distance = SIZE_MAX};
+    struct guesses g = {.word = word};
     for (const struct option *o = options_of(c); o->name; o++) {
-        guess_try(&g, o->name);
-        guess_try(&g, o->alias);
+        guess_try(&g, str_of(o->name));
+        guess_try(&g, str_of(o->alias));
     }
     for (const struct positional *p = args_of(c); p->name; p++)
-        guess_try(&g, p->name);
+        guess_try(&g, str_of(p->name));
     for (const struct option *o = common; o->name; o++)
-        guess_try(&g, o->name);
+        guess_try(&g, str_of(o->name));
     const char *dashes = word.n > 1 ? "--" : "-";
     Str path = path_text(a, x);
-    if (g.best.p && word.n > 1)
+    if (g.n && word.n > 1)
         return err_set(err, ERR_INVALID, "unknown option %s%.*s: did you mean --%.*s?", dashes, STR_ARG(word),
-                       STR_ARG(g.best));
+                       STR_ARG(g.best[0].name));
     return err_set(err, ERR_INVALID, "unknown option %s%.*s; \"%.*s --help\" lists what there is", dashes,
                    STR_ARG(word), STR_ARG(path));
 }

@@ -73,8 +73,13 @@ int pool_get(struct cli *x, Str name, const struct json **ret, struct err *err)
         return err_set(err, ERR_INVALID, "the work pool's name is empty");
     if (api_get(x, pool_path(x->a, name), ret, err) == 0)
         return 0;
-    Str quoted = text_quoted(x->a, name);
-    return err->code == ERR_NOT_FOUND ? err_set(err, ERR_NOT_FOUND, "Work pool %.*s not found!", STR_ARG(quoted)) : -1;
+    return err->code == ERR_NOT_FOUND ? pool_missing(x, name, err) : -1;
+}
+
+int pool_missing(struct cli *x, Str name, struct err *err)
+{
+    Str quoted = text_quoted(x->a, name), hint = api_nearest(x, STR("/work_pools/filter"), name);
+    return err_set(err, ERR_NOT_FOUND, "Work pool %.*s not found!%.*s", STR_ARG(quoted), STR_ARG(hint));
 }
 
 int template_read(struct cli *x, Str path, const struct json **ret, struct err *err)

@@ -12,6 +12,8 @@ NODISCARD int pool_type_record(struct cli *x, Str type, const struct json **ret,
 NODISCARD int pool_type_records(struct cli *x, struct items *ret, struct err *err);
 /* GET /work_pools/{name}. */
 NODISCARD int pool_get(struct cli *x, Str name, const struct json **ret, struct err *err);
+/* "Work pool 'x' not found! Did you mean 'y'?" */
+int pool_missing(struct cli *x, Str name, struct err *err);
 Str pool_path(struct arena *a, Str name); /* "/work_pools/{name}" */
 /* A JSON file with an object in it; "-" is standard input. */
 NODISCARD int template_read(struct cli *x, Str path, const struct json **ret, struct err *err);

@@ -5,6 +5,11 @@
 /* A run by id, or by name where one run alone has it. */
 NODISCARD int run_find(struct cli *x, Str id_or_name, const struct json **ret, struct err *err);
 bool state_is_final(Str type);
+const char *state_style(Str type);
+
+/* The commands' functions; their rows are with those of their groups. */
+NODISCARD int flow_run_ls(struct cli *x, struct err *err);
+NODISCARD int task_run_ls(struct cli *x, struct err *err);
 
 /* Reads a run's log records as they come, each once, also those that arrive late. */
 struct log_reader {

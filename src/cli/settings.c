@@ -27,7 +27,7 @@ const char *const setting_source_names[SOURCE_COUNT] = {
 enum rank { RANK_NONE, RANK_PREFECT_OLD, RANK_MILLPOND_OLD, RANK_PREFECT, RANK_MILLPOND };
 
 struct value {
-    Str text;
+    Str text, name; /* as it was said */
     enum setting_source source;
     enum rank rank;
 };
@@ -191,7 +191,7 @@ static void take(struct settings *s, Str name, Str text, enum setting_source sou
         return;
     struct value *v = &s->values[row - setting_table];
     if (source > v->source || (source == v->source && rank > v->rank))
-        *v = (struct value){text, source, rank};
+        *v = (struct value){text, name, source, rank};
 }
 
 static void on_toml(void *user, Str path, Str value)
@@ -326,7 +326,7 @@ static int read_profiles(struct settings *s, Str wanted, struct buf *warnings, s
         enum rank rank;
         const struct setting *row = find_ranked(p->key, &rank);
         if (row && before_environment)
-            s->values[row - setting_table] = (struct value){p->value, SOURCE_PROFILE, rank};
+            s->values[row - setting_table] = (struct value){p->value, p->key, SOURCE_PROFILE, rank};
         else
             take(s, p->key, p->value, SOURCE_PROFILE);
     }
@@ -370,6 +370,26 @@ Str settings_value(const struct settings *s, const struct setting *row)
     if (row->value && !strncmp(row->value, "{home}", 6))
         return str_fmt(s->a, "%.*s%s", STR_ARG(s->home), row->value + 6);
     return str_of(row->value);
+}
+
+Str settings_origin(const struct settings *s, const char *path)
+{
+    const struct setting *row = setting_find(str_of(path));
+    const struct value *v = &s->values[row - setting_table];
+    switch (v->source) {
+    case SOURCE_DEFAULT:
+        return STR("the default");
+    case SOURCE_PROFILE:
+        return str_fmt(s->a, "%.*s of profile '%.*s'", STR_ARG(v->name), STR_ARG(s->profile));
+    case SOURCE_ENV:
+        return v->name;
+    case SOURCE_PYPROJECT:
+    case SOURCE_TOML:
+    case SOURCE_DOTENV:
+    case SOURCE_COUNT:
+        break;
+    }
+    return str_fmt(s->a, "%.*s of the %s", STR_ARG(v->name), setting_source_names[v->source]);
 }
 
 Str settings_text(const struct settings *s, const char *path)
@@ -442,7 +462,7 @@ Str settings_api_url(const struct settings *s)
         url = str_fmt(s->a, "http://%s%.*s%s:%lld/api", six ? "[" : "", any ? 9 : (int)host.n, any ? "127.0.0.1" : host.p,
                       six ? "]" : "", (long long)settings_int(s, "server.api.port"));
     }
-    while (url.n && url.p[url.n - 1] == '/')
+    while (url.n && url.p[url.n - 1] == '/' && !str_ends(url, STR("://")))
         url.n--;
     return url;
 }

@@ -40,6 +40,8 @@ bool settings_bool(const struct settings *s, const char *path);
 int64_t settings_int(const struct settings *s, const char *path);  /* INT_NONE: unset */
 double settings_number(const struct settings *s, const char *path); /* NAN: unset */
 enum setting_source settings_source(const struct settings *s, const struct setting *row);
+/* Where a setting was said, for messages: "MILLPOND_API_URL", "PREFECT_API_URL of profile 'p'", "the default". */
+Str settings_origin(const struct settings *s, const char *path);
 Str settings_value(const struct settings *s, const struct setting *row);
 
 Str settings_home(const struct settings *s);       /* of profiles: ~/.millpond, or ~/.prefect as `prefect` */

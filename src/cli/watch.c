@@ -14,25 +14,6 @@ static void pause_for(Dur d)
         ;
 }
 
-bool state_is_final(Str type)
-{
-    return str_eq(type, STR("COMPLETED")) || str_eq(type, STR("FAILED")) || str_eq(type, STR("CRASHED")) || str_eq(type, STR("CANCELLED"));
-}
-
-static const char *state_style(Str type)
-{
-    static const struct {
-        const char *type, *style;
-    } styles[] = {
-        {"SCHEDULED", STYLE_YELLOW}, {"PENDING", STYLE_DIM}, {"RUNNING", STYLE_BLUE}, {"COMPLETED", STYLE_GREEN},
-        {"FAILED", STYLE_RED},       {"CRASHED", "33;1"},    {"PAUSED", STYLE_DIM},
-    };
-    for (size_t i = 0; i < COUNT_OF(styles); i++)
-        if (str_eqz(type, styles[i].type))
-            return styles[i].style;
-    return STYLE_DIM;
-}
-
 static const char *level_name(int64_t level)
 {
     return level >= 50 ? "CRITICAL" : level >= 40 ? "ERROR" : level >= 30 ? "WARNING" : level >= 20 ? "INFO" : "DEBUG";

@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/files.h"
+#include "cli/guess.h"
 #include "cli/settings.h"
 #include "cli/toml.h"
 
@@ -597,6 +598,46 @@ static void test_sort(void **state)
     }
 }
 
+static void test_guesses(void **state)
+{
+    UNUSED(state);
+    static const char *const names[] = {"api.url", "api.request_timeout", "cloud.api_url", "logging.level", "server.logging_level", "worker.limit", "a"};
+    static const struct {
+        const char *word, *by_letters, *by_words;
+    } cases[] = {
+        {"API_URI", "'api.url'", "'api.url'"},
+        {"api-ulr", "'api.url'", "'api.url'"}, /* a swap is one mistake */
+        {"log_level", "'logging.level'", "'logging.level' or 'server.logging_level'"},
+        {"api_timeout", "", "'api.request_timeout'"},
+        {"worker", "'worker.limit'", "'worker.limit'"},
+        {"nothing_of_it", "", ""},
+        {"", "", ""},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct guesses letters = {.word = str_of(cases[i].word)}, words = {.word = str_of(cases[i].word)};
+        for (size_t k = 0; k < COUNT_OF(names); k++) {
+            guess_try(&letters, str_of(names[k]));
+            guess_words(&words, str_of(names[k]));
+        }
+        Str by_letters = guess_text(arena, &letters), by_words = guess_text(arena, &words);
+        if (!str_eqz(by_letters, cases[i].by_letters) || !str_eqz(by_words, cases[i].by_words))
+            fail_msg("%s: %.*s; %.*s", cases[i].word, STR_ARG(by_letters), STR_ARG(by_words));
+    }
+    /* Only the nearest few are kept, nearest first, and a word as long as anybody likes is no trouble. */
+    struct guesses g = {.word = STR("abcd")};
+    const char *const many[] = {"abxx", "abcx", "abcd", "abcde", "abdc"};
+    for (size_t i = 0; i < COUNT_OF(many); i++)
+        guess_try(&g, str_of(many[i]));
+    assert_int_equal(g.n, GUESSES_MAX);
+    assert_true(str_eq(guess_text(arena, &g), STR("'abcd', 'abcx' or 'abcde'")));
+    char *same = arena_alloc(arena, 4000);
+    memset(same, 'x', 4000);
+    g = (struct guesses){.word = {same, 4000}};
+    guess_words(&g, (Str){same, 3000});
+    guess_words(&g, STR("y"));
+    assert_int_equal(g.n, 1);
+}
+
 int main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, case_start, case_stop)
@@ -604,7 +645,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_words),  CASE(test_wrong_words), CASE(test_table_of_commands),  CASE(test_widths),         CASE(test_relative), CASE(test_when),
         CASE(test_python_and_yaml), CASE(test_tables), CASE(test_toml), FILE_CASE(test_settings_order), FILE_CASE(test_profiles),
-        CASE(test_setting_values), CASE(test_pairs), CASE(test_sort),
+        CASE(test_setting_values), CASE(test_pairs), CASE(test_sort), CASE(test_guesses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

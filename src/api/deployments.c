@@ -147,11 +147,13 @@ int job_variables_check(struct call *c, Uuid queue_id, const Str *overrides, siz
     Str text;
     {
         AUTO(stmt_finish) struct stmt *q = db_query(c->conn, err,
-            "SELECT work_pool.base_job_template FROM work_queue JOIN work_pool ON work_pool.id = work_queue.work_pool_id WHERE work_queue.id = $1", "u", queue_id);
+            "SELECT work_pool.base_job_template, work_pool.type FROM work_queue JOIN work_pool ON work_pool.id = work_queue.work_pool_id WHERE work_queue.id = $1", "u", queue_id);
         int rc = q ? stmt_step(q, err) : -1;
         if (rc <= 0)
             return rc;
         text = str_dup(c->a, stmt_str(q, 0));
+        if (str_ends(stmt_str(q, 1), STR(":managed"))) /* our own to run: what is not opened would be passed over in silence */
+            flags |= TEMPLATE_CLOSED;
     }
     const struct json *template = json_parse(c->a, text, err);
     if (!template)

@@ -1,4 +1,5 @@
 /* Flow runs: made, read, moved from state to state. */
+#include "api/deployments.h"
 #include "api/handlers.h"
 #include "api/list.h"
 #include "base/limits.h"
@@ -178,6 +179,12 @@ int flow_runs_update(struct call *c, struct err *err)
                            STR_ARG(run.state_type.p ? run.state_type : STR("(none)")));
         if (uuid_is_nil(run.deployment_id))
             return err_set(err, ERR_INVALID, "Job variables can be changed only for the run of a deployment");
+        struct deployment d;
+        if (deployment_load(c, run.deployment_id, /* lock: */ false, &d, err) < 0)
+            return err->code == ERR_NOT_FOUND ? err_set(err, ERR_INVALID, "The run's deployment is no longer there") : -1;
+        Str overrides[] = {d.job_variables, change.job_variables};
+        if (job_variables_check(c, run.work_queue_id, overrides, COUNT_OF(overrides), 0, "Error updating flow run", err) < 0)
+            return -1;
     }
     if (IS_SET(&change, flow_run__name) && !change.name.n) /* null or "" keeps the name */
         change.set &= ~((FieldSet)1 << flow_run__name);

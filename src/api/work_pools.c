@@ -1,6 +1,7 @@
 /* Work pools: what kind of infrastructure runs a run, and with which settings. */
 #include "api/list.h"
 #include "api/pools.h"
+#include "assets/assets.h"
 #include "schema/hydrate.h"
 
 #include <string.h>
@@ -147,6 +148,26 @@ int pool_ensure_agent(struct call *c, struct work_pool *ret, struct err *err)
     return insert(c, ret, err);
 }
 
+/* Prefect's workers fill a template that is empty; managed pools have a worker in this program only, which fills nothing. */
+static int fill_managed(struct call *c, struct work_pool *pool, struct err *err)
+{
+    const struct json *given = json_parse(c->a, pool->base_job_template, err);
+    if (!given || !str_ends(pool->type, STR(":managed")) || (json_is(given, JSON_OBJECT) && given->object.n))
+        return given ? 0 : -1;
+    const struct json *all = json_parse(c->a, asset_find("worker-metadata.json"), err);
+    if (!all)
+        return -1;
+    for (size_t i = 0; i < all->object.n; i++) {
+        const struct json *package = &all->object.members[i].value;
+        for (size_t k = 0; json_is(package, JSON_OBJECT) && k < package->object.n; k++) {
+            const struct json *record = &package->object.members[k].value;
+            if (str_eqz(json_get_str(record, STR("type")), "prefect:managed"))
+                pool->base_job_template = json_getz(record, "default_base_job_configuration")->raw;
+        }
+    }
+    return 0;
+}
+
 int work_pools_create(struct call *c, struct err *err)
 {
     struct work_pool pool;
@@ -154,7 +175,7 @@ int work_pools_create(struct call *c, struct err *err)
         return -1;
     if (is_reserved(pool.name))
         return err_set(err, ERR_FORBIDDEN, "Work pools whose name starts with 'prefect' are reserved.");
-    if (check_template(c, pool.base_job_template, err) < 0 || insert(c, &pool, err) < 0)
+    if (check_template(c, pool.base_job_template, err) < 0 || fill_managed(c, &pool, err) < 0 || insert(c, &pool, err) < 0)
         return -1;
     return print(c, &pool, err);
 }

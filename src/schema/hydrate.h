@@ -66,9 +66,11 @@ NODISCARD int jinja_check(Str text, int *ret_line, struct err *err);
 NODISCARD int template_check(struct arena *a, const struct json *base_job_template, struct err *err);
 /* The variables' defaults (those that fit their schema), overlaid by each of the n override objects in order (NULLs skipped); null deletes
  * nothing, it is a value. `env` objects are merged by key (null: nothing is added); all else is replaced whole.
- * A key that `variables` does not declare is refused by name where the template closes it (additionalProperties false) and passed otherwise.
- * Checked against the schema (flags: SCHEMA_IGNORE_REQUIRED): ERR_UNPROCESSABLE with schema_error_text. References to blocks
+ * A key that `variables` does not declare is refused by name where the template closes it (additionalProperties false), or where the caller says
+ * TEMPLATE_CLOSED and the template does not speak of such keys at all; it is passed otherwise.
+ * Checked against the schema (flags: SCHEMA_IGNORE_REQUIRED, TEMPLATE_CLOSED): ERR_UNPROCESSABLE with schema_error_text. References to blocks
  * ({"$ref": {"block_document_id": …}}) are not looked up, and taken for fitting. */
+enum { TEMPLATE_CLOSED = 1 << 8 };
 NODISCARD const struct json *template_variables(struct arena *a, const struct json *base_job_template,
                                                 const struct json *const *overrides, size_t n, int flags,
                                                 struct err *err);

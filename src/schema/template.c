@@ -468,6 +468,26 @@ static const struct json *with_env(struct arena *a, const struct json *base, con
     return overlay(a, all, tree_object(a, &env));
 }
 
+/* -1 where an override sets what the template does not open. */
+static int check_open(const struct json *variables, const struct json *over, struct err *err)
+{
+    if (json_getz(variables, "additionalProperties") || json_getz(variables, "patternProperties"))
+        return 0; /* the template says itself what else there may be */
+    const struct json *open = json_getz(variables, "properties");
+    for (size_t i = 0; i < over->object.n; i++) {
+        Str name = over->object.members[i].key;
+        if (json_get(open, name))
+            continue;
+        char list[160];
+        size_t n = 0, k = 0, count = json_is(open, JSON_OBJECT) ? open->object.n : 0;
+        for (; k < count && n + open->object.members[k].key.n + 4 < sizeof list; k++)
+            n += (size_t)snprintf(list + n, sizeof list - n, "%s%.*s", k ? ", " : "", STR_ARG(open->object.members[k].key));
+        return err_set(err, ERR_UNPROCESSABLE, "the work pool opens no field '%.*s'; it opens: %s%s", STR_ARG(str_sub(name, 0, 60)),
+                       k ? list : "none", k < count ? ", \xe2\x80\xa6" : "");
+    }
+    return 0;
+}
+
 const struct json *template_variables(struct arena *a, const struct json *base_job_template,
                                       const struct json *const *overrides, size_t n, int flags,
                                       struct err *err)
@@ -487,9 +507,12 @@ const struct json *template_variables(struct arena *a, const struct json *base_j
             err_set(err, ERR_UNPROCESSABLE, "job variables must be an object");
             return NULL;
         }
+        if (flags & TEMPLATE_CLOSED && check_open(variables, overrides[i], err) < 0)
+            return NULL;
         values = with_env(a, values, overrides[i]);
     }
     struct schema_errors errors = {0};
+    flags &= ~TEMPLATE_CLOSED;
     if (dropped) /* they may be what is required */
         flags |= SCHEMA_IGNORE_REQUIRED;
     if (schema && check_values(a, variables, values, flags, &errors, err) < 0) {

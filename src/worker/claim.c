@@ -42,6 +42,7 @@ static void let_go(struct hand *h, struct job *j)
     crew_release(h->crew, j->run);
     free(j->flow_run);
     free(j->why);
+    free(j->said);
 }
 
 /* Later, with growing pauses; the run stays in hand. */
@@ -94,12 +95,13 @@ static const struct json *context(struct hand *h, const struct json *flow_run, c
 }
 
 static const struct json *configure(struct hand *h, struct job *j, const struct json *flow_run, const struct json *deployment,
-                                    const struct json *flow, struct err *err)
+                                    const struct json *flow, Str *ret_type, struct err *err)
 {
     struct crew *c = h->crew;
     pthread_mutex_lock(&c->lock);
-    Str text = str_dup(h->arena, str_of(j->pool->template));
+    Str text = str_dup(h->arena, str_of(j->pool->template)), type = str_dup(h->arena, str_of(j->pool->type));
     pthread_mutex_unlock(&c->lock);
+    *ret_type = type;
     const struct json *template = json_parse(h->arena, text, err);
     if (!template)
         return NULL;
@@ -110,7 +112,8 @@ static const struct json *configure(struct hand *h, struct job *j, const struct 
         if (json_is_null(over[i]))
             over[i] = NULL;
     struct hydrate_context ctx = {.user = h, .variable = find_variable, .block = find_block};
-    const struct json *variables = template_variables(h->arena, template, over, COUNT_OF(over), 0, err);
+    int flags = str_ends(type, STR(":managed")) ? TEMPLATE_CLOSED : 0;
+    const struct json *variables = template_variables(h->arena, template, over, COUNT_OF(over), flags, err);
     if (!variables)
         return NULL;
     return template_resolve(h->arena, template, variables, context(h, flow_run, flow), &ctx, err);
@@ -167,7 +170,8 @@ static int submit(struct hand *h, struct job *j, struct err *err)
     id = json_get_str(flow_run, STR("flow_id"));
     if (id.n && !(flow = get(h, str_fmt(h->arena, "/flows/%.*s", STR_ARG(id)), err)))
         return -1;
-    const struct json *config = configure(h, j, flow_run, deployment, flow, err);
+    Str type;
+    const struct json *config = configure(h, j, flow_run, deployment, flow, &type, err);
     if (!config)
         return -1;
     struct infra_run run = {
@@ -175,7 +179,7 @@ static int submit(struct hand *h, struct job *j, struct err *err)
         .claim_state = j->state,
         .name = json_get_str(flow_run, STR("name")),
         .pool_name = str_of(j->pool->name),
-        .pool_type = str_of(j->pool->type),
+        .pool_type = type,
         .flow_run = flow_run,
         .deployment = deployment,
         .config = config,
@@ -201,11 +205,31 @@ static const char *kind_of(const struct err *err)
     return err->code == ERR_INVALID || err->code == ERR_UNPROCESSABLE ? "ValueError" : err->code == ERR_NOT_FOUND ? "ObjectNotFound" : "RuntimeError";
 }
 
+static const char *advice(const struct err *why)
+{
+    switch (why->code) {
+    case ERR_INVALID:
+    case ERR_UNPROCESSABLE:
+    case ERR_TOO_LARGE:
+        return "Correct the job variables of the deployment or of the run, or the work pool's base job template, and start the run again.";
+    case ERR_NOT_FOUND:
+        return "Make what is missing, or take the reference to it out of the job variables, and start the run again.";
+    default:
+        return "The log of the worker may say more; start the run again once the cause is gone.";
+    }
+}
+
 static void fail(struct hand *h, struct job *j, const struct err *why)
 {
     bool gone = j->final != NULL;
     if (!gone)
         j->final = "CRASHED";
+    const struct infra_host *host = &h->crew->host;
+    Str line = gone ? str_of(why->text)
+                    : str_fmt(h->arena, "The run could not be started on work pool '%s' by worker '%.*s' (%.*s): %s%s %s", j->pool->name,
+                              STR_ARG(host->worker_name), STR_ARG(host->host_name), why->text,
+                              str_ends(str_of(why->text), STR(".")) ? "" : ".", advice(why));
+    j->said = strndup(line.p, line.n);
     Str text = gone ? str_of(why->text)
                     : str_fmt(h->arena, "Failed to submit flow run to infrastructure: %s: %s", kind_of(why), why->text);
     log_at(LOG_WARN, "worker", "a run could not be submitted", "flow_run=%s error=\"%s\"", uuid_text(j->run).s, why->text);
@@ -213,6 +237,24 @@ static void fail(struct hand *h, struct job *j, const struct err *why)
     j->stage = CLAIM_FAIL;
     j->tries = 0;
     crew_add(h->crew, *j, 0);
+}
+
+/* Why the run did not start, as a line of its own log. */
+static int say(struct hand *h, const struct job *j, struct err *err)
+{
+    AUTO(buf_free) struct buf b = BUF((size_t)64 << 10);
+    struct jw w = jw_on(&b);
+    jw_array(&w);
+    jw_object(&w);
+    jw_kz(&w, "name", "millpond.worker");
+    jw_kint(&w, "level", 40);
+    jw_kz(&w, "message", j->said);
+    jw_ktime(&w, "timestamp", time_now());
+    jw_kuuid(&w, "flow_run_id", j->run);
+    jw_end(&w);
+    jw_end(&w);
+    const struct json *ignored;
+    return client_json(h->api, h->arena, "POST", STR("/logs/"), buf_view(&b), &ignored, err);
 }
 
 void job_claim(struct hand *h, struct job *j)
@@ -250,6 +292,11 @@ void job_claim(struct hand *h, struct job *j)
             fail(h, j, &err);
         return;
     case CLAIM_FAIL:
+        if (j->said && say(h, j, &err) < 0 && is_passing_error(&err)) {
+            again(h, j);
+            return;
+        }
+        free(TAKE(j->said));
         rc = propose(h, j->run, j->final, NULL, str_of(j->why), uuid_v4(), &state, &err);
         if (rc < 0 && is_passing_error(&err))
             again(h, j);

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.pools import PYTHON, FixedServer, client_deployment, deployment, finish, messages, pool, read, run_dirs, shell, start, states, wait_for
+from tests.worker.pools import PYTHON, FixedServer, client_deployment, deployment, finish, logs, messages, pool, read, run_dirs, shell, start, states, wait_for
 
 with_client = pytest.mark.skipif(not PYTHON.exists(), reason="left out: the published client is not installed (MILLPOND_PEER)")
 
@@ -95,6 +95,21 @@ def test_refused(server, variables, text):
     done = finish(server, start(server, d, variables))
     assert done["state_type"] == "CRASHED" and text in done["state"]["message"]
     assert "Failed to submit flow run to infrastructure" in done["state"]["message"] and not done["infrastructure_pid"]
+    (line,) = [e["message"] for e in logs(server, done["id"]) if e["level"] == 40]
+    assert text in line and "start the run again" in line
+
+
+def test_a_field_closed_after_the_deployment_was_made(server):
+    pool(server, "narrowed", "prefect:managed")
+    d = deployment(server, "narrowed", "narrowed", job_variables={"disk": 100})
+    server.api("PATCH", "/work_pools/narrowed", {"is_paused": True})
+    run = start(server, d)
+    template = server.api("GET", "/work_pools/narrowed")["base_job_template"]
+    del template["variables"]["properties"]["disk"], template["job_configuration"]["disk"]
+    server.api("PATCH", "/work_pools/narrowed", {"base_job_template": template, "is_paused": False})
+    done = finish(server, run)
+    assert done["state_type"] == "CRASHED" and "opens no field 'disk'" in done["state"]["message"]
+    assert any("opens no field 'disk'" in m for m in messages(server, run, "millpond.worker"))
 
 
 def test_networks(server):

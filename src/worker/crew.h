@@ -31,7 +31,8 @@ struct job {
     enum claim_stage stage;
     Uuid transition, state;
     char *flow_run; /* JSON text */
-    char *why;      /* CLAIM_FAIL: the sentence */
+    char *why;      /* CLAIM_FAIL: the state's message */
+    char *said;     /* CLAIM_FAIL: the line for the run's log; NULL once it is there */
     const char *final; /* its state type */
 };
 

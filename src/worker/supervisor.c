@@ -447,6 +447,10 @@ int supervisor_main(int argc, char **argv)
     else if (!s->child.pid)
         run(s); /* first of all: forking comes before threads */
     supervisor_connect(s);
+    if (!report_only && !s->end.started && s->end.reason == STOP_NONE)
+        supervisor_note(s, UPLINK_ERROR, "The run could not be started: %.*s. Correct the job variables of the deployment or of the run (command, "
+                        "working_dir, pip_packages, …), or what they need on this machine (%.*s), and start the run again.",
+                        STR_ARG(s->end.detail), STR_ARG(s->status.identifier));
     if (!report_only && s->end.started) {
         if (s->spec.limits.time)
             s->stop_at = s->started + s->spec.limits.time;

@@ -425,6 +425,7 @@ static void crew_clear(struct crew *c)
         next = j->next;
         free(j->flow_run);
         free(j->why);
+        free(j->said);
         free(j);
     }
     for (struct pool *p = c->pools, *next; p; p = next) {

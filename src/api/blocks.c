@@ -279,7 +279,9 @@ int block_documents_create(struct call *c, struct err *err)
         return -1;
     if (!d.name.p)
         d.name = str_fmt(c->a, "anonymous-%s", uuid_text(uuid_v4()).s);
-    if (found(record_by_id(c->conn, c->a, &block_schema_resource, d.block_schema_id, &s, err), "Block schema", err) < 0)
+    if (call_refers(c, "block_type_id", &block_type_resource, d.block_type_id, err) < 0 ||
+        call_refers(c, "block_schema_id", &block_schema_resource, d.block_schema_id, err) < 0 ||
+        record_by_id(c->conn, c->a, &block_schema_resource, d.block_schema_id, &s, err) < 0)
         return -1;
     if (!uuid_eq(s.block_type_id, d.block_type_id))
         return err_set(err, ERR_INVALID, "The block schema belongs to another block type.");
@@ -350,7 +352,8 @@ int block_documents_update(struct call *c, struct err *err)
     if (call_parse(c, &block_document_resource, UPDATE, &change, err) < 0 || document_find(c, &d, err) < 0)
         return -1;
     if (IS_SET(&change, block_document__block_schema_id)) {
-        if (found(record_by_id(c->conn, c->a, &block_schema_resource, change.block_schema_id, &s, err), "Block schema", err) < 0)
+        if (call_refers(c, "block_schema_id", &block_schema_resource, change.block_schema_id, err) < 0 ||
+            record_by_id(c->conn, c->a, &block_schema_resource, change.block_schema_id, &s, err) < 0)
             return -1;
         if (!uuid_eq(s.block_type_id, d.block_type_id))
             return err_set(err, ERR_INVALID, "A block document cannot take a schema of another block type.");

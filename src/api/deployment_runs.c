@@ -96,6 +96,9 @@ static int create_one(struct call *c, const struct deployment *d, const struct a
     run->infrastructure_document_id = uuid_is_nil(ask.infrastructure_document_id) ? d->infrastructure_document_id : ask.infrastructure_document_id;
     run->job_variables = ask.job_variables;
     run->created_by = created_by_header(c);
+    if (call_refers(c, "parent_task_run_id", &task_run_resource, ask.parent_task_run_id, err) < 0 ||
+        call_refers(c, "infrastructure_document_id", &block_document_resource, ask.infrastructure_document_id, err) < 0)
+        return -1;
     if (ask.work_queue_name.p && other_queue(c, d, ask.work_queue_name, run, err) < 0)
         return -1;
     Str overrides[] = {d->job_variables, ask.job_variables};

@@ -215,6 +215,17 @@ static int apply_limit(struct call *c, struct deployment *d, Uuid before, struct
     return record_update(c->conn, &deployment_resource, d, (FieldSet)1 << deployment__concurrency_limit_id, d->id, err) < 0 ? -1 : 0;
 }
 
+/* The blocks that a body names must be there. */
+static int check_references(struct call *c, const struct deployment *d, struct err *err)
+{
+    if (call_refers(c, "storage_document_id", &block_document_resource, d->storage_document_id, err) < 0 ||
+        call_refers(c, "infrastructure_document_id", &block_document_resource, d->infrastructure_document_id, err) < 0)
+        return -1;
+    if (call_refers(c, "global_concurrency_limit_id", &concurrency_limit_resource, d->global_concurrency_limit_id, err) == 0)
+        return 0;
+    return err->code == ERR_CONFLICT ? call_not_found(err, "Concurrency limit") : -1;
+}
+
 static void event(struct call *c, const struct deployment *d, const char *what)
 {
     event_resource_changed(c, "deployment", what, d->id, d->name, STR_NONE);
@@ -236,7 +247,7 @@ int deployments_create(struct call *c, struct err *err)
     struct deployment d, old;
     ScheduleList schedules = {0};
     parse(c, CREATE, &d, &schedules);
-    if (call_invalid(c, err) < 0 || resolve_queue(c, &d, err) < 0)
+    if (call_invalid(c, err) < 0 || check_references(c, &d, err) < 0 || resolve_queue(c, &d, err) < 0)
         return -1;
     Str why;
     if (IS_SET(&d, deployment__enforce_parameter_schema) && d.enforce_parameter_schema == 1) {
@@ -287,7 +298,7 @@ int deployments_update(struct call *c, struct err *err)
     struct deployment d, old;
     ScheduleList schedules = {0};
     parse(c, UPDATE, &d, &schedules);
-    if (call_invalid(c, err) < 0 || deployment_load(c, c->id, true, &old, err) < 0 || resolve_queue(c, &d, err) < 0)
+    if (call_invalid(c, err) < 0 || deployment_load(c, c->id, true, &old, err) < 0 || check_references(c, &d, err) < 0 || resolve_queue(c, &d, err) < 0)
         return -1;
     d.id = old.id;
     d.name = old.name;
@@ -328,7 +339,9 @@ static int delete_one(struct call *c, Uuid id, struct err *err)
     int rc = record_lock(c->conn, c->a, &deployment_resource, id, &d, err);
     if (rc <= 0)
         return rc;
-    if (db_exec(c->conn, err, "DELETE FROM flow_run WHERE deployment_id = $1 AND state_type = 'SCHEDULED'", "u", id) < 0 ||
+    if (subflows_release(c, "SELECT task_run.id FROM task_run JOIN flow_run ON flow_run.id = task_run.flow_run_id"
+                            " WHERE flow_run.deployment_id = $1 AND flow_run.state_type = 'SCHEDULED'", id, err) < 0 ||
+        db_exec(c->conn, err, "DELETE FROM flow_run WHERE deployment_id = $1 AND state_type = 'SCHEDULED'", "u", id) < 0 ||
         record_delete(c->conn, &deployment_resource, id, err) < 0 ||
         db_exec(c->conn, err, "DELETE FROM concurrency_limit_v2 WHERE name = $1", "s", str_fmt(c->a, "deployment:%s", uuid_text(id).s)) < 0)
         return -1;

@@ -51,15 +51,18 @@ static int labels_fill(struct call *c, struct flow_run *run, struct err *err)
 {
     struct scheduling s = call_scheduling(c);
     Str of_deployment = STR_NONE, labels;
+    Uuid deployment = UUID_NIL;
     if (!uuid_is_nil(run->deployment_id)) {
         AUTO(stmt_finish) struct stmt *q = db_query(c->conn, err, "SELECT labels FROM deployment WHERE id = $1", "u", run->deployment_id);
         int rc = q ? stmt_step(q, err) : -1;
         if (rc < 0)
             return -1;
-        if (rc)
+        if (rc) { /* it may be gone */
             of_deployment = str_dup(c->a, stmt_str(q, 0));
+            deployment = run->deployment_id;
+        }
     }
-    if (run_labels(&s, run->flow_id, run->deployment_id, of_deployment, &labels, err) < 0)
+    if (run_labels(&s, run->flow_id, deployment, of_deployment, &labels, err) < 0)
         return -1;
     run->labels = json_merge(c->a, labels, run->labels);
     return 0;
@@ -128,6 +131,9 @@ int flow_runs_create(struct call *c, struct err *err)
     else
         state_parse(c->a, sent, c->now, &state, &c->violations);
     if (call_invalid(c, err) < 0 || resolve_queue(c, &run, err) < 0)
+        return -1;
+    if (call_refers(c, "parent_task_run_id", &task_run_resource, run.parent_task_run_id, err) < 0 ||
+        call_refers(c, "infrastructure_document_id", &block_document_resource, run.infrastructure_document_id, err) < 0)
         return -1;
     int made = flow_run_insert(c, &run, &state, err);
     if (made < 0)
@@ -232,7 +238,7 @@ static int delete_one(struct call *c, Uuid id, struct err *err)
     int rc = record_lock(c->conn, c->a, &flow_run_resource, id, &run, err);
     if (rc <= 0)
         return rc;
-    if (give_slot_back(c, &run, err) < 0 || leases_release_tasks(c->conn, c->a, id, c->now, err) < 0 || record_delete(c->conn, &flow_run_resource, id, err) < 0)
+    if (subflows_release(c, "SELECT id FROM task_run WHERE flow_run_id = $1", id, err) < 0 || give_slot_back(c, &run, err) < 0 || leases_release_tasks(c->conn, c->a, id, c->now, err) < 0 || record_delete(c->conn, &flow_run_resource, id, err) < 0)
         return -1;
     vec_push(c->a, &c->outbox.runs_deleted, id);
     return 1;

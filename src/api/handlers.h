@@ -23,6 +23,11 @@ NODISCARD int flow_run_print_by_id(struct call *c, Uuid id, struct err *err);
 /* Inserts a run whose fields are set (id, times and name are filled in) and gives it its first state `state` by force. 1: made; 0: a run of this
  * idempotency key was there: *run is it; -1. */
 NODISCARD int flow_run_insert(struct call *c, struct flow_run *run, const struct state *state, struct err *err);
+/* ERR_CONFLICT where there is no such object, which the body's `key` names; a nil id names none and is fine. */
+NODISCARD int call_refers(struct call *c, const char *key, const struct resource *to, Uuid id, struct err *err);
+/* Task runs are about to be deleted: flow runs that were started from them stay, and are nobody's then. `tasks` is a SELECT of the
+ * task runs' ids, with $1 the id. */
+NODISCARD int subflows_release(struct call *c, const char *tasks, Uuid id, struct err *err);
 /* parameters over LIMIT_PARAMETERS: a violation. */
 void parameters_check(struct call *c, Str parameters);
 /* Who makes this, from Prefect-Automation-* headers; STR_NONE: nobody named. */

@@ -475,6 +475,7 @@ void api_handle(struct exchange *x, void *user)
     c->out = BUF(LIMIT_REPLY);
     memcpy(c->params, m.params, sizeof c->params);
     call_reset(c);
+    bool has_id = false;
     for (size_t i = 0; i < m.n; i++) {
         Uuid id;
         if (!str_utf8_valid(m.params[i]) || memchr(m.params[i].p, 0, m.params[i].n) ||
@@ -482,8 +483,10 @@ void api_handle(struct exchange *x, void *user)
             reply_text(x, 404, "detail", "Not Found");
             return;
         }
-        if (is_id_name(m.names[i]) && uuid_is_nil(c->id))
+        if (is_id_name(m.names[i]) && !has_id) {
             c->id = id;
+            has_id = true;
+        }
     }
     Str body = exchange_body(x);
     if (str_trim(body).n) {

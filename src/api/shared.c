@@ -24,6 +24,15 @@ void event_resource_changed(struct call *c, const char *kind, const char *what, 
     vec_push(c->a, &c->outbox.events, e);
 }
 
+/* "task_run" → "task run". */
+static Str words_of(struct arena *a, const struct resource *r)
+{
+    char *text = str_z(a, str_of(r->name));
+    for (char *p = text; *p; p++)
+        *p = *p == '_' ? ' ' : *p;
+    return str_of(text);
+}
+
 int bulk_delete(struct call *c, const struct listing *l, int (*one)(struct call *c, Uuid id, struct err *err), struct err *err)
 {
     int64_t limit = call_int(c, "limit", 50, 1, 50);
@@ -58,6 +67,24 @@ int bulk_delete(struct call *c, const struct listing *l, int (*one)(struct call 
     jw_end(&c->w);
     jw_end(&c->w);
     return 0;
+}
+
+int call_refers(struct call *c, const char *key, const struct resource *to, Uuid id, struct err *err)
+{
+    if (uuid_is_nil(id))
+        return 0;
+    char sql[128];
+    snprintf(sql, sizeof sql, "SELECT 1 FROM %s WHERE id = $1", to->table);
+    int64_t one;
+    int rc = db_get_int(c->conn, err, &one, sql, "u", id);
+    return rc != 0 ? MIN(rc, 0) : err_set(err, ERR_CONFLICT, "%s names %s, and there is no such %s.", key, uuid_text(id).s, words_of(c->a, to).p);
+}
+
+int subflows_release(struct call *c, const char *tasks, Uuid id, struct err *err)
+{
+    char sql[256];
+    snprintf(sql, sizeof sql, "UPDATE flow_run SET parent_task_run_id = NULL WHERE parent_task_run_id IN (%s)", tasks);
+    return db_exec(c->conn, err, sql, "u", id) < 0 ? -1 : 0;
 }
 
 void parameters_check(struct call *c, Str parameters)

@@ -53,7 +53,7 @@ static int labels_fill(struct call *c, struct task_run *run, struct err *err)
     AUTO(stmt_finish) struct stmt *q = db_query(c->conn, err, "SELECT labels FROM flow_run WHERE id = $1", "u", run->flow_run_id);
     int rc = q ? stmt_step(q, err) : -1;
     if (rc <= 0)
-        return rc; /* one that is not there is told by the foreign key */
+        return rc < 0 ? -1 : err_set(err, ERR_CONFLICT, "flow_run_id names %s, and there is no such flow run.", uuid_text(run->flow_run_id).s);
     Str of_run = stmt_is_null(q, 0) ? STR("{}") : str_dup(c->a, stmt_str(q, 0));
     of_run = json_merge(c->a, of_run, str_fmt(c->a, "{\"prefect.flow-run.id\":\"%s\"}", uuid_text(run->flow_run_id).s));
     run->labels = json_merge(c->a, of_run, run->labels);
@@ -130,7 +130,7 @@ int task_runs_update(struct call *c, struct err *err)
 
 int task_runs_delete(struct call *c, struct err *err)
 {
-    if (leases_release(c->conn, c->a, STR("task_run"), c->id, c->now, err) < 0)
+    if (subflows_release(c, "SELECT id FROM task_run WHERE id = $1", c->id, err) < 0 || leases_release(c->conn, c->a, STR("task_run"), c->id, c->now, err) < 0)
         return -1;
     int64_t n = record_delete(c->conn, &task_run_resource, c->id, err);
     return n <= 0 ? found((int)n, err) : call_empty(c, 204);

@@ -27,6 +27,13 @@ void sql_in_uuids(struct sql *q, const char *expr, const Uuid *ids, size_t n)
     sql_z(q, ")");
 }
 
+/* The nil UUID is no object's. */
+static bool is_nobody(enum leaf_kind kind, const struct json *v)
+{
+    Uuid id;
+    return kind == LEAF_UUID && uuid_parse(json_str(v), &id) && uuid_is_nil(id);
+}
+
 /* One value of a list operator, of the leaf's own type. */
 static void list_value(struct sql *q, enum leaf_kind kind, const struct json *v, struct violations *out)
 {
@@ -48,18 +55,17 @@ static void any_of(struct sql *q, const struct leaf *l, bool negate, const struc
         violation_add(out, "list_type", STR_NONE, v, "must be a list");
         return;
     }
-    if (!v->array.n) {
-        sql_z(q, negate ? "1 = 1" : "1 = 0");
-        return;
-    }
-    sql_z(q, l->expr);
-    sql_z(q, negate ? " NOT IN (" : " IN (");
+    const char *open = negate ? " NOT IN (" : " IN (", *before = open;
     for (size_t i = 0; i < v->array.n; i++) {
-        if (i)
-            sql_z(q, ", ");
+        if (is_nobody(l->kind, &v->array.items[i]))
+            continue;
+        if (before == open)
+            sql_z(q, l->expr);
+        sql_z(q, before);
         list_value(q, l->kind, &v->array.items[i], out);
+        before = ", ";
     }
-    sql_z(q, ")");
+    sql_z(q, before != open ? ")" : negate ? "1 = 1" : "1 = 0");
 }
 
 static void like(struct sql *q, const char *expr, Str pattern)

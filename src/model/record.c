@@ -175,7 +175,7 @@ void field_parse(struct arena *a, const struct field *f, const struct json *v, v
     case F_UUID:
         if (v->kind != JSON_STRING || !uuid_parse(v->string, p))
             violation_add(out, "uuid_parsing", key, v, "must be a UUID");
-        else if ((f->flags & REQUIRED) && uuid_is_nil(*(Uuid *)p))
+        else if (uuid_is_nil(*(Uuid *)p)) /* which is how "none" is kept: null is for that */
             violation_add(out, "value_error", key, v, "must not be the nil UUID");
         break;
     case F_STR:

@@ -20,9 +20,9 @@ int run_labels(struct scheduling *s, Uuid flow_id, Uuid deployment_id, Str deplo
 {
     AUTO(stmt_finish) struct stmt *q = db_query(s->conn, err, "SELECT labels FROM flow WHERE id = $1", "u", flow_id);
     int rc = q ? stmt_step(q, err) : -1;
-    if (rc < 0)
-        return -1;
-    Str labels = rc ? str_dup(s->a, stmt_str(q, 0)) : STR_NONE;
+    if (rc <= 0)
+        return rc < 0 ? -1 : err_set(err, ERR_CONFLICT, "flow_id names %s, and there is no such flow.", uuid_text(flow_id).s);
+    Str labels = str_dup(s->a, stmt_str(q, 0));
     labels = json_merge(s->a, labels, str_fmt(s->a, "{\"prefect.flow.id\":\"%s\"}", uuid_text(flow_id).s));
     if (!uuid_is_nil(deployment_id)) {
         labels = json_merge(s->a, labels, deployment_labels);

@@ -25,5 +25,5 @@ NODISCARD int schedule_make_runs(struct scheduling *s, const struct deployment *
 NODISCARD int schedule_drop_runs(struct scheduling *s, Uuid deployment_id, Uuid schedule_id, bool past_too, struct err *err);
 /* The deployment's active schedules are looked at at once (not paused), or never (paused). */
 NODISCARD int schedule_arm(struct scheduling *s, Uuid deployment_id, bool paused, struct err *err);
-/* {flow's labels, prefect.flow.id, deployment's, prefect.deployment.id} as JSON. */
+/* {flow's labels, prefect.flow.id, deployment's, prefect.deployment.id} as JSON. ERR_CONFLICT where there is no such flow. */
 NODISCARD int run_labels(struct scheduling *s, Uuid flow_id, Uuid deployment_id, Str deployment_labels, Str *ret, struct err *err);

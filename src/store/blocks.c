@@ -67,7 +67,7 @@ int block_references_store(struct conn *c, struct arena *a, const struct json *d
             continue;
         int rc = db_get_int(c, err, &one, "SELECT 1 FROM block_document WHERE id = $1", "u", target);
         if (rc <= 0)
-            return rc < 0 ? -1 : err_set(err, ERR_NOT_FOUND, "Block document %s, which '%.*s' refers to, not found", uuid_text(target).s, STR_ARG(str_sub(m->key, 0, 100)));
+            return rc < 0 ? -1 : err_set(err, ERR_CONFLICT, "there is no block document %s, which '%.*s' refers to", uuid_text(target).s, STR_ARG(str_sub(m->key, 0, 100)));
         rc = leads_to(c, a, target, document_id, 0, err);
         if (rc != 0)
             return rc < 0 ? -1 : err_set(err, ERR_INVALID, "'%.*s' would make a circle of block documents", STR_ARG(str_sub(m->key, 0, 100)));

@@ -158,9 +158,11 @@ int seal_key_check(struct conn *c, const struct seal_key *k, Time now, bool forg
                        " database first), or, where it is lost, start once with --forget-secrets, which deletes the block documents that only it opens",
                        k->source);
     *ret_forgotten = db_exec(c, err, "DELETE FROM block_document", "");
-    return *ret_forgotten < 0 || db_exec(c, err, "INSERT INTO configuration (key, updated, value) VALUES ('" CHECK_ROW "', $1, $2)"
-                                                 " ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated = excluded.updated",
-                                         "ts", now, seal(a, k, STR(CHECK))) < 0
+    if (*ret_forgotten < 0 || db_exec(c, err, "DELETE FROM configuration WHERE key = 'default_result_storage'", "") < 0)
+        return -1;
+    return db_exec(c, err, "INSERT INTO configuration (key, updated, value) VALUES ('" CHECK_ROW "', $1, $2)"
+                           " ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated = excluded.updated",
+                   "ts", now, seal(a, k, STR(CHECK))) < 0
                ? -1
                : 0;
 }

@@ -27,6 +27,7 @@ EXPLAINED = {
     "POST /task_runs/paginate": "theirs leaves out fields that /task_runs/filter has; ours are the same in both",
     "[].flow_run.work_pool_id": "ours says the pool here too", "[].flow_run.work_pool_name": "ours says the pool here too",
     "DELETE /work_pools/p/queues/default": "theirs answers 500, ours 409",
+    "POST /block_documents/": "theirs answers 500 where the block type is not there, ours 409 as for the schema",
     "[].parameters.n": "theirs loses a schedule's parameters when its times are changed",
 }
 TEXTS = {"message", "reason", "detail", "exception_message", "msg", "description", "documentation_url", "logo_url", "code_example"}
@@ -93,6 +94,7 @@ class Side:
 
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer", "default": 1}}, "required": []}
+NOBODY, NIL = "11111111-2222-4333-8444-555555555555", "00000000-0000-0000-0000-000000000000"
 AT = "2099-01-01T00:00:00Z"
 TEMPLATE = {"job_configuration": {"command": "{{ command }}", "size": "{{ size }}"},
             "variables": {"type": "object", "properties": {"command": {"type": "string"}, "size": {"type": "integer", "default": 3}}}}
@@ -243,6 +245,41 @@ SCENARIO = [
     (None, "POST", "/block_documents/filter", {"block_types": {"slug": {"any_": ["thing"]}}}),
     (None, "DELETE", "/block_documents/<document>", None),
     (None, "GET", "/block_documents/<document>", None),
+    # names of what is not there
+    (None, "POST", "/flow_runs/", {"flow_id": NOBODY}),
+    (None, "POST", "/flow_runs/", {"flow_id": "<flow>", "parent_task_run_id": NOBODY}),
+    (None, "POST", "/flow_runs/", {"flow_id": "<flow>", "parent_task_run_id": NOBODY, "idempotency_key": "k2"}),
+    (None, "POST", "/flow_runs/", {"flow_id": "<flow>", "infrastructure_document_id": NOBODY}),
+    ("soft", "POST", "/flow_runs/", {"flow_id": "<flow>", "name": "r5", "deployment_id": NOBODY, "work_queue_name": "none"}),
+    (None, "POST", "/task_runs/", {"flow_run_id": NOBODY, "task_key": "t", "dynamic_key": "0"}),
+    (None, "POST", "/deployments/", {"flow_id": NOBODY, "name": "x"}),
+    (None, "POST", "/deployments/", {"flow_id": "<flow>", "name": "x", "storage_document_id": NOBODY}),
+    (None, "POST", "/deployments/", {"flow_id": "<flow>", "name": "x", "infrastructure_document_id": NOBODY}),
+    (None, "POST", "/deployments/", {"flow_id": "<flow>", "name": "x", "global_concurrency_limit_id": NOBODY}),
+    (None, "PATCH", "/deployments/<deployment>", {"storage_document_id": NOBODY}),
+    (None, "PATCH", "/deployments/<deployment>", {"infrastructure_document_id": NOBODY}),
+    (None, "PATCH", "/deployments/<deployment>", {"global_concurrency_limit_id": NOBODY}),
+    (None, "POST", "/deployments/<deployment>/create_flow_run", {"parent_task_run_id": NOBODY}),
+    (None, "POST", "/block_schemas/", {"block_type_id": NOBODY, "fields": {"title": "T"}, "capabilities": [], "version": "1"}),
+    (None, "POST", "/block_documents/", {"name": "x", "block_type_id": NOBODY, "block_schema_id": NOBODY, "data": {}}),
+    (None, "POST", "/block_documents/", {"name": "x", "block_type_id": "<type>", "block_schema_id": NOBODY, "data": {}}),
+    (None, "POST", "/block_documents/", {"name": "x", "block_type_id": "<type>", "block_schema_id": "<schema>", "data": {"r": {"$ref": {"block_document_id": NOBODY}}}}),
+    (None, "PUT", "/admin/storage", {"default_result_storage_block_id": NOBODY}),
+    ("wp", "POST", "/work_pools/", {"name": "soft", "type": "mine", "storage_configuration": {"default_result_storage_block_id": NOBODY}}),
+    (None, "POST", "/flow_runs/count", {"flow_runs": {"id": {"not_any_": [NIL]}}}),
+    (None, "POST", "/flow_runs/count", {"flow_runs": {"id": {"any_": [NIL]}}}),
+    (None, "POST", "/flow_runs/count", {"flow_runs": {"id": {"any_": [NIL, "<run>"]}}}),
+    (None, "DELETE", f"/deployments/{NIL}/schedules/{NOBODY}", None),
+    (None, "GET", f"/flow_runs/{NIL}", None),
+    # what hangs on what is deleted
+    ("ptask", "POST", "/task_runs/", {"flow_run_id": "<parent>", "task_key": "sub", "dynamic_key": "0", "name": "sub"}),
+    ("sub", "POST", "/flow_runs/", {"flow_id": "<flow>", "name": "sub", "parent_task_run_id": "<ptask>"}),
+    (None, "DELETE", "/task_runs/<ptask>", None),
+    (None, "GET", "/flow_runs/<sub>", None),
+    ("ptask2", "POST", "/task_runs/", {"flow_run_id": "<parent>", "task_key": "sub", "dynamic_key": "1", "name": "sub2"}),
+    ("sub2", "POST", "/flow_runs/", {"flow_id": "<flow>", "name": "sub2", "parent_task_run_id": "<ptask2>"}),
+    (None, "DELETE", "/flow_runs/<parent>", None),
+    (None, "GET", "/flow_runs/<sub2>", None),
     # the end
     (None, "DELETE", "/deployments/<deployment>", None),
     (None, "DELETE", "/deployments/<deployment>", None),

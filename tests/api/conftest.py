@@ -32,11 +32,13 @@ def wait_for(condition, seconds=20, every=0.02):
 
 
 class Server:
-    def __init__(self, database=None, *args, home=None, env=None):
+    def __init__(self, database=None, *args, home=None, env=None, own_key=False):
         self.home = home or tempfile.mkdtemp(prefix="millpond-test-")
         self.database = database
         self.args = args
         self.extra_env = env or {}
+        if database and not own_key:  # modules share a PostgreSQL database, each with a home of its own
+            self.extra_env = {"MILLPOND_SEAL_KEY": "5a" * 32} | self.extra_env
         self.process = None
         self.start()
 

@@ -35,6 +35,7 @@ def database(request):
     if request.param == "sqlite":
         return None
     url = request.getfixturevalue("postgres")
+    request.addfinalizer(lambda: _clear(url))
     _clear(url)
     return url
 
@@ -42,7 +43,7 @@ def database(request):
 @pytest.fixture
 def kept(database):
     """A server that was used and stopped: its home, and the id of a block document."""
-    server = Server(database, "--no-managed")
+    server = Server(database, "--no-managed", own_key=True)
     document = make_secret(server)
     assert server.stop() == 0
     yield server, document
@@ -67,10 +68,11 @@ def test_replaced_key(database, kept):
     assert server.api("GET", f"/block_documents/{document}?include_secrets=true")["data"]["key"] == "sesame"
 
 
-def test_two_servers(postgres):
+def test_two_servers(postgres, request):
     """On one PostgreSQL database, each with a key that it made itself."""
     _clear(postgres)
-    first = Server(postgres, "--no-managed")
+    request.addfinalizer(lambda: _clear(postgres))
+    first = Server(postgres, "--no-managed", own_key=True)
     try:
         document = make_secret(first)
         home = tempfile.mkdtemp(prefix="millpond-test-")
@@ -78,7 +80,7 @@ def test_two_servers(postgres):
         assert f"{home}/seal.key" in line, line
         assert refused(home, postgres) == line, "the second time it must not think better of it"
         (Path(home) / "seal.key").write_text((Path(first.home) / "seal.key").read_text())
-        second = Server(postgres, "--no-managed", home=home)
+        second = Server(postgres, "--no-managed", home=home, own_key=True)
         try:
             assert second.api("GET", f"/block_documents/{document}?include_secrets=true")["data"]["key"] == "sesame"
         finally:

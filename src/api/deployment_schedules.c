@@ -228,20 +228,15 @@ int deployments_schedule(struct call *c, struct err *err)
 {
     struct deployment d;
     ScheduleList list = {0};
-    const struct json *min_time = json_getz(c->body, "min_time");
     struct horizon h = {.start = c->now, .end = TIME_NONE};
     static const char *const keys[] = {"start_time", "end_time"};
     Time *times[] = {&h.start, &h.end};
     for (size_t i = 0; i < COUNT_OF(keys); i++) {
-        Str s = call_str(c, keys[i]);
-        if (s.p && !time_parse(s, times[i]))
-            violation_add(&c->violations, "datetime_parsing", str_of(keys[i]), json_get(c->body, str_of(keys[i])), "must be a date and time in ISO 8601");
+        const struct json *v = json_get(c->body, str_of(keys[i]));
+        if (!json_is_null(v) && !time_read(v, times[i]))
+            violation_add(&c->violations, "datetime_parsing", str_of(keys[i]), v, "must be a date and time in ISO 8601");
     }
-    double seconds;
-    if (json_double(min_time, &seconds))
-        h.min_time = (Dur)(seconds * 1e6);
-    else if (!json_is_null(min_time) && !dur_parse(json_str(min_time), &h.min_time))
-        violation_add(&c->violations, "time_delta_parsing", STR("min_time"), min_time, "must be a number of seconds");
+    h.min_time = call_dur(c, "min_time", 0, 0, TIME_LAST);
     h.min_runs = call_int(c, "min_runs", 0, 0, 1000);
     h.max_runs = call_int(c, "max_runs", 0, 0, 1000);
     if (call_invalid(c, err) < 0 || deployment_load(c, c->id, true, &d, err) < 0 || schedules_of(c, d.id, &list, err) < 0)

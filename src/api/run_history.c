@@ -230,14 +230,14 @@ int ui_task_runs_dashboard_counts(struct call *c, struct err *err)
 {
     const struct json *range = json_path(c->body, "task_runs.start_time");
     Time start, end = c->now;
-    Str after = json_get_str(range, STR("after_")), before = json_get_str(range, STR("before_"));
+    const struct json *after = json_getz(range, "after_"), *before = json_getz(range, "before_");
     if (!json_is(json_getz(c->body, "task_runs"), JSON_OBJECT))
         violation_add(&c->violations, "missing", STR("task_runs"), c->body, "is required");
     if (call_invalid(c, err) < 0)
         return -1;
-    if (!after.p || !time_parse(after, &start))
+    if (!after || !time_read(after, &start))
         return err_set(err, ERR_UNPROCESSABLE, "task_runs.start_time.after_ is required, and must be a date and time");
-    if (before.p && !time_parse(before, &end))
+    if (!json_is_null(before) && !time_read(before, &end))
         return err_set(err, ERR_UNPROCESSABLE, "task_runs.start_time.before_ must be a date and time");
     /* whole minutes: a page that is looked at again shows the same buckets */
     start -= ((start % MINUTE) + MINUTE) % MINUTE;

@@ -250,7 +250,7 @@ Time call_time(struct call *c, const char *key, Time dflt)
 {
     const struct json *v = json_get(c->body, str_of(key));
     Time t = dflt;
-    if (!json_is_null(v) && (v->kind != JSON_STRING || !time_parse(v->string, &t)))
+    if (!json_is_null(v) && !time_read(v, &t))
         violation_add(&c->violations, "datetime_parsing", str_of(key), v, "must be a date and time in ISO 8601");
     return t;
 }

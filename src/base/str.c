@@ -175,7 +175,7 @@ bool str_int(Str s, int64_t *ret)
 bool str_double(Str s, double *ret)
 {
     char z[400];
-    if (s.n == 0 || s.n >= sizeof z || is_space(s.p[0]))
+    if (s.n == 0 || s.n >= sizeof z || is_space(s.p[0]) || memchr(s.p, 'x', s.n) || memchr(s.p, 'X', s.n)) /* strtod reads hexadecimal too */
         return false;
     memcpy(z, s.p, s.n);
     z[s.n] = 0;

@@ -170,7 +170,10 @@ bool time_parse(Str s, Time *ret)
     }
     if (s.n)
         return false;
-    *ret = civil_days(y, mo, d) * DAY + h * HOUR + mi * MINUTE + sec * SEC + us - offset;
+    Time t = civil_days(y, mo, d) * DAY + h * HOUR + mi * MINUTE + sec * SEC + us - offset;
+    if (t < TIME_FIRST || t > TIME_LAST)
+        return false;
+    *ret = t;
     return true;
 }
 

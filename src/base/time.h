@@ -13,7 +13,8 @@ struct time_text {
 };
 struct time_text time_iso(Time t);
 /* ISO 8601 with 'T' or a space, optional seconds and up to 9 fraction digits, 'Z' or an offset;
- * without an offset UTC is meant. A date alone is midnight. False where it is none of these. */
+ * without an offset UTC is meant. A date alone is midnight. False where it is none of these, or outside of TIME_FIRST to
+ * TIME_LAST by its offset. */
 bool time_parse(Str s, Time *ret);
 /* ISO 8601 duration ("PT1H30M", "P1DT2S", "-PT3.5S"); a year is 365 days and a month 30, as the API's clients
  * read them. False where it is none. */

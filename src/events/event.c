@@ -139,7 +139,7 @@ void event_parse(struct arena *a, const struct json *body, struct event *ret, st
     const struct json *x = json_getz(body, "occurred");
     if (!x)
         violation_add(v, "missing", STR("occurred"), NULL, "is required");
-    else if (x->kind != JSON_STRING || !time_parse(x->string, &ret->occurred))
+    else if (!time_read(x, &ret->occurred))
         violation_add(v, "datetime_parsing", STR("occurred"), x, "must be a date and time in ISO 8601");
     x = json_getz(body, "event");
     if (!x)

@@ -224,7 +224,7 @@ static void read_occurred(struct reader *r, const struct json *x)
         Time *at = str_eqz(m->key, "since") ? &r->f->since : str_eqz(m->key, "until") ? &r->f->until : NULL;
         if (!at)
             violation_add(r->v, "extra_forbidden", m->key, &m->value, "is not a known key here");
-        else if (m->value.kind != JSON_STRING || !time_parse(m->value.string, at))
+        else if (!time_read(&m->value, at))
             violation_add(r->v, "datetime_parsing", m->key, &m->value, "must be a date and time in ISO 8601");
     }
     r->v->prefix = before;

@@ -40,7 +40,7 @@ static void read_time(struct log_filter *f, const struct json_member *m, struct 
     Time *at = str_eqz(m->key, "after_") ? &f->after : str_eqz(m->key, "before_") ? &f->before : NULL;
     if (!at)
         unknown(v, m);
-    else if (m->value.kind != JSON_NULL && (m->value.kind != JSON_STRING || !time_parse(m->value.string, at)))
+    else if (m->value.kind != JSON_NULL && !time_read(&m->value, at))
         violation_add(v, "datetime_parsing", m->key, &m->value, "must be a date and time in ISO 8601");
 }
 

@@ -160,7 +160,7 @@ static void operator_clause(struct sql *q, const struct leaf *l, Str op, const s
         starts(q, l, v, out);
     } else if (str_eqz(op, "before_") || str_eqz(op, "after_")) {
         Time t = 0;
-        if (v->kind != JSON_STRING || !time_parse(v->string, &t))
+        if (!time_read(v, &t))
             violation_add(out, "datetime_parsing", STR_NONE, v, "must be a date and time in ISO 8601");
         sql_z(q, l->expr);
         sql_z(q, str_eqz(op, "before_") ? " <= " : " >= ");

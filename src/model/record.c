@@ -125,6 +125,29 @@ static bool read_dur(const struct json *v, Dur *ret)
     return true;
 }
 
+#define MILLISECONDS_FROM 2e10
+
+bool time_read(const struct json *v, Time *ret)
+{
+    double n;
+    if (json_is(v, JSON_STRING)) {
+        if (time_parse(v->string, ret))
+            return true;
+        for (size_t i = 0; i < v->string.n; i++)
+            if (!strchr("+-.0123456789", v->string.p[i]) || !v->string.p[i])
+                return false;
+        if (!str_double(v->string, &n))
+            return false;
+    } else if (!json_double(v, &n)) {
+        return false;
+    }
+    n *= fabs(n) > MILLISECONDS_FROM ? 1e3 : 1e6;
+    if (!(n >= (double)TIME_FIRST && n < (double)TIME_LAST + 1))
+        return false;
+    *ret = (Time)llround(n);
+    return true;
+}
+
 static bool is_name(Str s)
 {
     if (!s.n)
@@ -192,13 +215,8 @@ void field_parse(struct arena *a, const struct field *f, const struct json *v, v
         *(Str *)p = json_str(v);
         break;
     case F_TIME:
-        if (v->kind != JSON_STRING || !time_parse(v->string, p)) {
-            double seconds; /* a number is seconds since 1970 */
-            if (read_double(v, &seconds) && fabs(seconds) < 2e11)
-                *(Time *)p = (Time)llround(seconds * 1e6);
-            else
-                violation_add(out, "datetime_parsing", key, v, "must be a date and time in ISO 8601");
-        }
+        if (!time_read(v, p))
+            violation_add(out, "datetime_parsing", key, v, "must be a date and time in ISO 8601");
         break;
     case F_DUR:
         if (!read_dur(v, p))

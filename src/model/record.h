@@ -112,6 +112,9 @@ void record_init(const struct resource *r, void *rec);
 /* The fields of `view` (CREATE or UPDATE; 0: every field, as for shapes) from an object; CREATE fills defaults. What is wrong
  * goes to `v`; the record is to be used only if nothing came. Values point into the body's text. */
 void record_parse(struct arena *a, const struct resource *r, int view, const struct json *body, void *rec, struct violations *v);
+/* An instant as the API takes it: ISO 8601, or seconds since 1970 as a number or decimal text without an exponent (past 2e10 it is
+ * milliseconds). False where it is none of these, or before year 1 or after 9999. */
+bool time_read(const struct json *v, Time *ret);
 /* One field's value from JSON (also for query keys and the like). */
 void field_parse(struct arena *a, const struct field *f, const struct json *value, void *rec, struct violations *v);
 /* Writes the READ fields, in order, into an open object; names in `skip` (NULL-ended, may be NULL) are the caller's own affair. */

@@ -20,6 +20,9 @@ static void test_time_text(void **state)
         {"1969-12-31T23:59:59.999999Z", "1969-12-31T23:59:59.999999Z"},
         {"0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"},
         {"9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"},
+        {"0001-01-01T00:00:00+00:01", NULL}, /* out of the calendar by its offset */
+        {"9999-12-31T23:59:59-00:01", NULL},
+        {"0001-01-01T01:00:00+01:00", "0001-01-01T00:00:00Z"},
         {"2023-02-29", NULL},
         {"2026-13-01", NULL},
         {"2026-11-23T24:00:00Z", NULL},
@@ -119,6 +122,7 @@ static void test_numbers(void **state)
     double d;
     assert_true(str_double(STR("1e300"), &d));
     assert_false(str_double(STR("1e400"), &d));
+    assert_false(str_double(STR("0x10"), &d));
     assert_true(str_utf8_valid(STR("h\xc3\xa9llo \xf0\x9f\x91\x8b")));
     assert_false(str_utf8_valid(STR("\xc0\xaf")));
     assert_false(str_utf8_valid(STR("\xed\xa0\x80")));

@@ -35,13 +35,14 @@ static struct arena *tree_arena;
 static struct node *child(struct node *parent, Str segment)
 {
     bool is_param = segment.n > 1 && segment.p[0] == '{';
+    Str name = is_param ? str_sub(segment, 1, segment.n - 2) : STR_NONE;
     for (struct node *n = parent->children; n; n = n->next)
-        if (is_param ? !n->segment.p : str_eq(n->segment, segment))
+        if (is_param ? n->param && str_eqz(name, n->param) : str_eq(n->segment, segment))
             return n;
     struct node *n = arena_new(tree_arena, struct node);
     n->segment = is_param ? STR_NONE : segment;
     if (is_param)
-        n->param = str_z(tree_arena, (Str){segment.p + 1, segment.n - 2});
+        n->param = str_z(tree_arena, name);
     /* literals before the parameter, so that the closest match wins */
     struct node **at = &parent->children;
     while (*at && (is_param || (*at)->segment.p))

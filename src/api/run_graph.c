@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NODES_MAX 10000 /* more cannot be drawn */
+#define NODES_MAX 10000     /* more cannot be drawn */
+#define ARTIFACTS_MAX 10000 /* nor of these */
 #define ENCAPSULATING "__parents__"
 
 /* ---- the flat list ---- */
@@ -106,11 +107,20 @@ int flow_runs_graph(struct call *c, struct err *err)
 
 typedef VEC(uint32_t) Edges;
 
+struct graph_artifact {
+    Uuid id, task_run; /* task_run nil: of the flow run itself */
+    Time created;
+    Str key, type, data;
+    bool latest;
+};
+typedef VEC(struct graph_artifact) Artifacts;
+
 struct node {
     Uuid task_run, flow_run; /* flow_run nil: it is a task */
     Str label, state_type, inputs;
     Time start, end;
     Edges parents, children, encapsulating;
+    Artifacts artifacts;
 };
 typedef VEC(struct node) Nodes;
 
@@ -152,6 +162,26 @@ static int load_nodes(struct call *c, Nodes *ret, struct err *err)
     return rc;
 }
 
+/* What the run and its tasks left to be looked at (results are not), oldest first. */
+static int load_artifacts(struct call *c, Artifacts *ret, struct err *err)
+{
+    AUTO(stmt_finish)
+    struct stmt *rows = db_query(c->conn, err,
+                                 "SELECT artifact.id, artifact.task_run_id, artifact.created, artifact.key, artifact.type,"
+                                 " CASE WHEN artifact.type = 'progress' THEN artifact.data END, newest.id FROM artifact"
+                                 " LEFT JOIN artifact_collection AS newest ON newest.latest_id = artifact.id"
+                                 " WHERE artifact.flow_run_id = $1 AND artifact.type <> 'result' ORDER BY artifact.created, artifact.id LIMIT $2",
+                                 "ui", c->id, (int64_t)ARTIFACTS_MAX);
+    int rc = rows ? 1 : -1;
+    while (rc == 1 && (rc = stmt_step(rows, err)) == 1) {
+        struct graph_artifact one = {.id = stmt_uuid(rows, 0), .task_run = stmt_uuid(rows, 1), .created = stmt_int(rows, 2),
+                                     .key = str_dup(c->a, stmt_str(rows, 3)), .type = str_dup(c->a, stmt_str(rows, 4)),
+                                     .data = str_dup(c->a, stmt_str(rows, 5)), .latest = stmt_is_null(rows, 3) || !stmt_is_null(rows, 6)};
+        vec_push(c->a, ret, one);
+    }
+    return rc;
+}
+
 static void add_edge(struct arena *a, Edges *e, uint32_t to)
 {
     for (size_t i = e->n; i > 0; i--)
@@ -164,6 +194,20 @@ static int by_number(const void *x, const void *y)
 {
     uint32_t p = *(const uint32_t *)x, q = *(const uint32_t *)y;
     return (p > q) - (p < q);
+}
+
+static void hand_out_artifacts(struct arena *a, Nodes *nodes, const Artifacts *artifacts)
+{
+    struct place *places = arena_array(a, struct place, nodes->n + 1);
+    for (uint32_t i = 0; i < nodes->n; i++)
+        places[i] = (struct place){nodes->v[i].task_run, i};
+    qsort(places, nodes->n, sizeof *places, by_id);
+    for (size_t i = 0; i < artifacts->n; i++) {
+        struct place want = {artifacts->v[i].task_run, 0};
+        const struct place *at = bsearch(&want, places, nodes->n, sizeof *places, by_id);
+        if (at)
+            vec_push(a, &nodes->v[at->node].artifacts, artifacts->v[i]);
+    }
 }
 
 /* Task inputs say where a value came from; a subflow's value may be named by its flow run or by the task run that stands for it. */
@@ -219,6 +263,26 @@ static void print_edges(struct jw *w, const Nodes *nodes, const Edges *e)
     jw_end(w);
 }
 
+/* Those of one task run (nil: of none). */
+static void print_artifacts(struct jw *w, const Artifacts *artifacts, Uuid task_run)
+{
+    jw_array(w);
+    for (size_t i = 0; i < artifacts->n; i++) {
+        const struct graph_artifact *one = &artifacts->v[i];
+        if (!uuid_eq(one->task_run, task_run))
+            continue;
+        jw_object(w);
+        jw_kuuid(w, "id", one->id);
+        jw_ktime(w, "created", one->created);
+        jw_kstr(w, "key", one->key);
+        jw_kstr(w, "type", one->type);
+        jw_kbool(w, "is_latest", one->latest);
+        jw_kraw(w, "data", one->data);
+        jw_end(w);
+    }
+    jw_end(w);
+}
+
 static void print_node(struct jw *w, const Nodes *nodes, const struct node *n)
 {
     jw_array(w);
@@ -236,7 +300,8 @@ static void print_node(struct jw *w, const Nodes *nodes, const struct node *n)
     print_edges(w, nodes, &n->children);
     jw_key(w, STR("encapsulating"));
     print_edges(w, nodes, &n->encapsulating);
-    jw_kraw(w, "artifacts", STR("[]"));
+    jw_key(w, STR("artifacts"));
+    print_artifacts(w, &n->artifacts, n->task_run);
     jw_end(w);
     jw_end(w);
 }
@@ -273,9 +338,11 @@ int flow_runs_graph_v2(struct call *c, struct err *err)
     int rc = record_by_id(c->conn, c->a, &flow_run_resource, c->id, &run, err);
     if (rc <= 0)
         return rc < 0 ? -1 : call_not_found(err, "Flow run");
-    if (load_nodes(c, &nodes, err) < 0)
+    Artifacts artifacts = {0};
+    if (load_nodes(c, &nodes, err) < 0 || load_artifacts(c, &artifacts, err) < 0)
         return -1;
     link_nodes(c->a, &nodes);
+    hand_out_artifacts(c->a, &nodes, &artifacts);
     jw_object(&c->w);
     jw_ktime(&c->w, "start_time", run.start_time != TIME_NONE ? run.start_time : run.expected_start_time);
     jw_ktime(&c->w, "end_time", run.end_time);
@@ -295,7 +362,8 @@ int flow_runs_graph_v2(struct call *c, struct err *err)
     for (size_t i = 0; i < shown.n; i++)
         print_node(&c->w, &nodes, &shown.v[i]);
     jw_end(&c->w);
-    jw_kraw(&c->w, "artifacts", STR("[]"));
+    jw_key(&c->w, STR("artifacts"));
+    print_artifacts(&c->w, &artifacts, UUID_NIL);
     jw_key(&c->w, STR("states"));
     if (print_states(c, err) < 0)
         return -1;

@@ -8,20 +8,7 @@
 
 void event_resource_changed(struct call *c, const char *kind, const char *what, Uuid id, Str name, Str payload)
 {
-    struct event e = {.id = uuid_v7(), .occurred = c->now};
-    e.event = str_fmt(c->a, "prefect.%s.%s", kind, what);
-    e.resource_id = str_fmt(c->a, "prefect.%s.%s", kind, uuid_text(id).s);
-    AUTO(buf_free) struct buf b = BUF(LIMIT_REPLY);
-    struct jw w = jw_on(&b);
-    jw_object(&w);
-    jw_kstr(&w, "prefect.resource.id", e.resource_id);
-    if (name.p)
-        jw_kstr(&w, "prefect.resource.name", name);
-    jw_end(&w);
-    e.resource = str_dup(c->a, buf_view(&b));
-    e.related = STR("[]");
-    e.payload = payload.p ? payload : STR("{}");
-    vec_push(c->a, &c->outbox.events, e);
+    outbox_changed(&c->outbox, c->now, kind, what, id, name, STR_NONE, payload);
 }
 
 /* "task_run" → "task run". */

@@ -1,5 +1,7 @@
 #include "model/all.h"
 
+#include "base/limits.h"
+
 #include <string.h>
 
 const char *const state_type_names[] = {"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED",
@@ -68,6 +70,43 @@ static void settle_task_run_policy(struct arena *a, void *rec, struct violations
         jw_double(&w, p->retry_delay_seconds);
         p->retry_delay = str_dup(a, buf_view(&b));
     }
+}
+
+/* Metadata of artifacts: names and texts, the texts cut. */
+
+#define METADATA_MAX 500 /* characters; published */
+
+static Str first_characters(Str s, size_t n)
+{
+    size_t i = 0;
+    for (; i < s.n; i++)
+        if (((unsigned char)s.p[i] & 0xc0) != 0x80 && n-- == 0)
+            break;
+    return str_sub(s, 0, i);
+}
+
+static void settle_artifact(struct arena *a, void *rec, struct violations *v)
+{
+    struct artifact *artifact = rec;
+    struct err err;
+    const struct json *metadata = artifact->metadata_.p ? json_parse(a, artifact->metadata_, &err) : NULL;
+    if (!json_is(metadata, JSON_OBJECT))
+        return;
+    AUTO(buf_free) struct buf b = BUF(LIMIT_REPLY);
+    struct jw w = jw_on(&b);
+    jw_object(&w);
+    Str before = violations_enter(v, STR("metadata_"));
+    for (size_t i = 0; i < metadata->object.n; i++) {
+        const struct json_member *m = &metadata->object.members[i];
+        if (m->value.kind != JSON_STRING)
+            violation_add(v, "string_type", m->key, &m->value, "must be a string");
+        Str text = json_str(&m->value), cut = first_characters(text, METADATA_MAX);
+        jw_key(&w, m->key);
+        jw_str(&w, cut.n < text.n ? str_fmt(a, "%.*s...", STR_ARG(cut)) : text);
+    }
+    v->prefix = before;
+    jw_end(&w);
+    artifact->metadata_ = str_dup(a, buf_view(&b));
 }
 
 static const struct field created_by_fields[] = {
@@ -276,6 +315,24 @@ static const struct field block_document_fields[] = {
 };
 static struct resource_sql block_document_sql;
 const struct resource block_document_resource = {"block_document", "block_document", block_document_fields, COUNT_OF(block_document_fields), sizeof(struct block_document), .sql = &block_document_sql};
+
+static const struct field artifact_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct artifact, name), dflt, more, doc},
+#include "model/artifact.def"
+#undef FIELD
+};
+static struct resource_sql artifact_sql;
+const struct resource artifact_resource = {"artifact", "artifact", artifact_fields, COUNT_OF(artifact_fields), sizeof(struct artifact), .sql = &artifact_sql, .settle = settle_artifact};
+
+static const struct field artifact_collection_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct artifact_collection, name), dflt, more, doc},
+#include "model/artifact_collection.def"
+#undef FIELD
+};
+static struct resource_sql artifact_collection_sql;
+const struct resource artifact_collection_resource = {"artifact_collection", "artifact_collection", artifact_collection_fields, COUNT_OF(artifact_collection_fields), sizeof(struct artifact_collection), .sql = &artifact_collection_sql};
 
 static const struct field deployment_flow_run_fields[] = {
 #define FIELD(type, name, flags, dflt, more, doc)                                                  \

@@ -64,6 +64,8 @@ enum {
 #undef FIELD
 };
 extern const struct resource state_resource;
+/* SQL of a state's data, `of` being its table's name and a dot, or "". */
+#define STATE_DATA(of) "coalesce(" of "data, (SELECT artifact.data FROM artifact WHERE artifact.id = " of "result_artifact_id))"
 
 struct flow_run_policy {
     FieldSet set;
@@ -324,6 +326,32 @@ enum {
 #undef FIELD
 };
 extern const struct resource block_document_resource;
+
+struct artifact {
+    FieldSet set;
+#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#include "model/artifact.def"
+#undef FIELD
+};
+enum {
+#define FIELD(type, name, flags, dflt, more, doc) artifact__##name,
+#include "model/artifact.def"
+#undef FIELD
+};
+extern const struct resource artifact_resource;
+
+struct artifact_collection {
+    FieldSet set;
+#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#include "model/artifact_collection.def"
+#undef FIELD
+};
+enum {
+#define FIELD(type, name, flags, dflt, more, doc) artifact_collection__##name,
+#include "model/artifact_collection.def"
+#undef FIELD
+};
+extern const struct resource artifact_collection_resource;
 
 struct deployment_flow_run {
     FieldSet set;

@@ -224,13 +224,11 @@ static void leaf_where(struct sql *q, const struct leaf *l, const struct json *v
     sql_z(q, "(");
     for (size_t i = 0; i < v->object.n; i++) {
         const struct json_member *m = &v->object.members[i];
-        if (str_eqz(m->key, "operator"))
-            continue;
         if (!has_key(l->keys, m->key)) {
             violation_add(out, "extra_forbidden", m->key, &m->value, "is not a known key here");
             continue;
         }
-        if (m->value.kind == JSON_NULL)
+        if (m->value.kind == JSON_NULL || str_eqz(m->key, "operator"))
             continue;
         if (n++)
             sql_z(q, joiner);

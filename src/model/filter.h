@@ -21,7 +21,7 @@ struct leaf {
     const char *name;
     enum leaf_kind kind;
     const char *expr; /* SQL of the value; a resource's columns are written table.column */
-    const char *keys; /* accepted operators, space separated */
+    const char *keys; /* accepted operators, space separated; "operator" where they may be joined by or */
     const char *null_expr; /* what is_null_ asks of, where it is not expr */
     const struct leaf *sub;
     size_t sub_count;
@@ -56,7 +56,7 @@ struct listing {
 };
 extern const struct listing flow_listing, flow_run_listing, task_run_listing, deployment_listing, work_pool_listing,
     work_queue_listing, work_pool_queue_listing, worker_listing, variable_listing, block_document_listing, block_schema_listing,
-    block_type_listing, log_listing;
+    block_type_listing, log_listing, artifact_listing, artifact_collection_listing;
 
 /* Writes one filter object's clause ("1 = 1" where it says nothing). `object` may be NULL or null. */
 void filter_where(struct sql *q, const struct filter_def *f, const struct json *object, struct violations *v);

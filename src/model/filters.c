@@ -4,14 +4,14 @@
 
 #define ANY "any_"
 #define ANY_NOT "any_ not_any_"
-#define ANY_NULL "any_ is_null_"
+#define ANY_NULL "any_ is_null_ operator"
 #define ANY_LIKE "any_ like_"
-#define TAG_KEYS "all_ any_ is_null_"
+#define TAG_KEYS "all_ any_ is_null_ operator"
 #define RANGE "before_ after_"
 #define RANGE_NULL "before_ after_ is_null_"
 /* In the order that state_load (store/state.h) reads them. */
 #define STATE_COLUMNS \
-    ", run_state.id, run_state.type, run_state.name, run_state.timestamp, run_state.message, run_state.data, run_state.state_details"
+    ", run_state.id, run_state.type, run_state.name, run_state.timestamp, run_state.message, " STATE_DATA("run_state.") ", run_state.state_details"
 #define LEAVES(a) (a), COUNT_OF(a)
 
 /* clang-format off */
@@ -34,7 +34,7 @@ static void flow_deployment(struct sql *q, const struct json *v, struct violatio
 static const struct leaf flow_leaves[] = {
     {"id",         LEAF_UUID, "flow.id",   ANY_NOT},
     {"name",       LEAF_TEXT, "flow.name", ANY_LIKE},
-    {"tags",       LEAF_TAGS, "flow.tags", TAG_KEYS},
+    {"tags",       LEAF_TAGS, "flow.tags", "all_ is_null_ operator"},
     {"deployment", LEAF_FN,   .fn = flow_deployment},
 };
 static const struct filter_def flows = {"flows", NULL, "flow", LEAVES(flow_leaves)};
@@ -52,7 +52,7 @@ static void inner_leaf(struct sql *q, const struct leaf *l, const struct json *v
 
 static void parent_flow_run(struct sql *q, const struct json *v, struct violations *out)
 {
-    static const struct leaf leaf = {"parent_flow_run_id", LEAF_UUID, "parent.flow_run_id", ANY};
+    static const struct leaf leaf = {"parent_flow_run_id", LEAF_UUID, "parent.flow_run_id", "any_ operator"};
     if (json_is_null(json_getz(v, "any_"))) {
         sql_z(q, "1 = 1");
         return;
@@ -163,7 +163,7 @@ static const struct leaf task_run_state_leaves[] = {
 static const struct leaf task_run_leaves[] = {
     {"id",                  LEAF_UUID, "task_run.id",                  ANY},
     {"name",                LEAF_TEXT, "task_run.name",                ANY_LIKE},
-    {"tags",                LEAF_TAGS, "task_run.tags",                "all_ is_null_"},
+    {"tags",                LEAF_TAGS, "task_run.tags",                "all_ is_null_ operator"},
     {"flow_run_id",         LEAF_FN,   .fn = task_flow_run},
     {"state",               LEAF_GROUP, .sub = task_run_state_leaves, .sub_count = COUNT_OF(task_run_state_leaves)},
     {"start_time",          LEAF_TIME, "coalesce(task_run.start_time, task_run.expected_start_time)", RANGE_NULL, .null_expr = "task_run.start_time"},
@@ -234,7 +234,7 @@ static const struct leaf variable_leaves[] = {
     {"id",    LEAF_UUID, "variable.id",    ANY},
     {"name",  LEAF_TEXT, "variable.name",  ANY_LIKE},
     {"value", LEAF_TEXT, "variable.value", ANY_LIKE}, /* 2.x; the value's JSON text */
-    {"tags",  LEAF_TAGS, "variable.tags",  "all_ is_null_"},
+    {"tags",  LEAF_TAGS, "variable.tags",  "all_ is_null_ operator"},
 };
 static const struct filter_def variables = {"variables", NULL, "variable", LEAVES(variable_leaves)};
 
@@ -274,10 +274,28 @@ static const struct leaf log_leaves[] = {
     {"level",       LEAF_INT,  "log.level",       "ge_ le_"},
     {"timestamp",   LEAF_TIME, "log.timestamp",   RANGE},
     {"flow_run_id", LEAF_UUID, "log.flow_run_id", ANY},
-    {"task_run_id", LEAF_UUID, "log.task_run_id", ANY_NULL},
+    {"task_run_id", LEAF_UUID, "log.task_run_id", "any_ is_null_"},
     {"text",        LEAF_FN, .fn = log_text},
 };
 static const struct filter_def logs = {"logs", NULL, "log", LEAVES(log_leaves)};
+
+/* ---- artifacts ---- */
+
+#define ARTIFACT_LEAVES(table) \
+    {"key",         LEAF_TEXT, table ".key",         "any_ like_ exists_"}, \
+    {"flow_run_id", LEAF_UUID, table ".flow_run_id", ANY}, \
+    {"task_run_id", LEAF_UUID, table ".task_run_id", ANY}, \
+    {"type",        LEAF_TEXT, table ".type",        ANY_NOT}
+static const struct leaf artifact_leaves[] = {
+    {"id",          LEAF_UUID, "artifact.id",        ANY},
+    ARTIFACT_LEAVES("artifact"),
+};
+static const struct filter_def artifacts = {"artifacts", NULL, "artifact", LEAVES(artifact_leaves)};
+static const struct leaf artifact_collection_leaves[] = {
+    {"latest_id",   LEAF_UUID, "artifact_collection.latest_id", ANY},
+    ARTIFACT_LEAVES("artifact_collection"),
+};
+static const struct filter_def artifact_collections = {"artifacts", NULL, "artifact_collection", LEAVES(artifact_collection_leaves)};
 
 /* ---- what may be listed ---- */
 
@@ -378,6 +396,24 @@ static const struct sort variable_sorts[] = {
     {"CREATED_DESC", "variable.created DESC, variable.id DESC"}, {"UPDATED_DESC", "variable.updated DESC, variable.id DESC"},
 };
 const struct listing variable_listing = {&variable_resource, &variables, NULL, 0, LEAVES(variable_sorts), NULL, NULL};
+
+#define ARTIFACT_JOINS(table) \
+    {&flows,       "EXISTS (SELECT 1 FROM flow_run JOIN flow ON flow.id = flow_run.flow_id WHERE flow_run.id = " table ".flow_run_id AND %s)"}, \
+    {&flow_runs,   "EXISTS (SELECT 1 FROM flow_run WHERE flow_run.id = " table ".flow_run_id AND %s)"}, \
+    {&task_runs,   "EXISTS (SELECT 1 FROM task_run WHERE task_run.id = " table ".task_run_id AND %s)"}, \
+    {&deployments, "EXISTS (SELECT 1 FROM flow_run JOIN deployment ON deployment.id = flow_run.deployment_id WHERE flow_run.id = " table ".flow_run_id AND %s)"}
+#define ARTIFACT_SORTS(table) \
+    {"ID_DESC", table ".id DESC"}, \
+    {"CREATED_DESC", table ".created DESC, " table ".id DESC"}, {"UPDATED_DESC", table ".updated DESC, " table ".id DESC"}, \
+    {"KEY_DESC", table ".key DESC NULLS LAST, " table ".id"}, {"KEY_ASC", table ".key ASC NULLS FIRST, " table ".id"}
+static const struct join artifact_joins[] = {ARTIFACT_JOINS("artifact")};
+static const struct sort artifact_sorts[] = {ARTIFACT_SORTS("artifact")};
+const struct listing artifact_listing = {&artifact_resource, &artifacts, LEAVES(artifact_joins), LEAVES(artifact_sorts), NULL, NULL};
+
+static const struct join artifact_collection_joins[] = {ARTIFACT_JOINS("artifact_collection")};
+static const struct sort artifact_collection_sorts[] = {ARTIFACT_SORTS("artifact_collection")};
+const struct listing artifact_collection_listing = {
+    &artifact_collection_resource, &artifact_collections, LEAVES(artifact_collection_joins), LEAVES(artifact_collection_sorts), NULL, NULL};
 
 static const struct join block_type_joins[] = {
     {&block_schemas, "EXISTS (SELECT 1 FROM block_schema WHERE block_schema.block_type_id = block_type.id AND %s)"},

@@ -51,7 +51,7 @@ static int retrieve_cached(struct transition *t, struct err *err)
     {
         AUTO(stmt_finish) struct stmt *q =
             db_query(o->conn, err,
-                     "SELECT s.id, s.type, s.name, s.timestamp, s.message, s.data, s.state_details FROM task_run_state_cache c"
+                     "SELECT s.id, s.type, s.name, s.timestamp, s.message, " STATE_DATA("s.") ", s.state_details FROM task_run_state_cache c"
                      " JOIN task_run_state s ON s.id = c.task_run_state_id"
                      " WHERE c.cache_key = $1 AND (c.cache_expiration IS NULL OR c.cache_expiration > $2) ORDER BY c.id DESC LIMIT 1",
                      "st", key, o->now);

@@ -1,5 +1,6 @@
 /* The algorithm of semantics.md 1.1: rules are entered in order and left in reverse. */
 #include "orchestration/transition.h"
+#include "store/artifacts.h"
 
 #include <string.h>
 
@@ -123,7 +124,7 @@ int enclosing_read(struct transition *t, struct err *err)
 
 /* ---- the current state and what is around ---- */
 
-#define STATE_COLUMNS "s.id, s.type, s.name, s.timestamp, s.message, s.data, s.state_details"
+#define STATE_COLUMNS "s.id, s.type, s.name, s.timestamp, s.message, " STATE_DATA("s.") ", s.state_details"
 #define STATE_JOIN " LEFT JOIN flow_run_state s ON s.run_id = $1 AND s.timestamp = $2 AND s.id = $3"
 
 /* One statement for a flow run: its current state, and the names that its event will tell. */
@@ -222,6 +223,9 @@ static size_t choose(const struct transition *t, const struct rule_list *const l
 /* Stores the state, at the first instant from its own on that no state of the run has, and points the run at it. */
 static int store_state(struct transition *t, struct err *err)
 {
+    Uuid flow_run = t->kind == FLOW_RUN ? *t->run.id : t->task_run->flow_run_id, task_run = t->kind == TASK_RUN ? *t->run.id : UUID_NIL;
+    if (artifact_of_state(t->o->conn, t->o->out, t->o->now, flow_run, task_run, &t->proposed, err) < 0)
+        return -1;
     for (int i = 0; i < TIMESTAMPS_MAX; i++) {
         state_details_put(t->o->a, &t->proposed, &t->details);
         int rc = state_insert(t->o->conn, t->kind, *t->run.id, &t->proposed, err);

@@ -42,4 +42,6 @@ struct outbox {
     Time alarm[ALARM_COUNT]; /* TIME_NEVER: unchanged */
 };
 void outbox_init(struct outbox *o, struct arena *a);
+/* An event "prefect.<kind>.<what>" of the resource "prefect.<kind>.<id>"; name, related (JSON list) and payload (JSON object) may be STR_NONE. */
+void outbox_changed(struct outbox *o, Time now, const char *kind, const char *what, Uuid id, Str name, Str related, Str payload);
 void outbox_alarm(struct outbox *o, enum alarm which, Time at); /* keeps the earliest */

@@ -1,6 +1,7 @@
 #include "store/state.h"
 
-#define COLUMNS "id, type, name, timestamp, message, data, state_details"
+#define COLUMNS "id, type, name, timestamp, message, " STATE_DATA("") ", state_details"
+#define INSERTED "run_id, id, type, name, timestamp, message, data, state_details, result_artifact_id"
 
 static const char *const titles[] = {"Scheduled", "Pending", "Running", "Completed", "Failed",
                                      "Cancelled", "Crashed", "Paused",  "Cancelling"};
@@ -29,13 +30,14 @@ enum state_data state_data_kind(Str data)
 int state_insert(struct conn *c, enum run_kind kind, Uuid run_id, const struct state *s, struct err *err)
 {
     static const char *const sql[] = {
-        [FLOW_RUN] = "INSERT INTO flow_run_state (run_id, " COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        [FLOW_RUN] = "INSERT INTO flow_run_state (" INSERTED ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
                      " ON CONFLICT (run_id, timestamp) DO NOTHING",
-        [TASK_RUN] = "INSERT INTO task_run_state (run_id, " COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        [TASK_RUN] = "INSERT INTO task_run_state (" INSERTED ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
                      " ON CONFLICT (run_id, timestamp, id) DO NOTHING",
     };
-    Str data = state_data_kind(s->data) == DATA_UNPERSISTED ? STR_NONE : s->data;
-    return (int)db_exec(c, err, sql[kind], "uusstsss", run_id, s->id, s->type, s->name, s->timestamp, s->message, data, s->state_details);
+    bool elsewhere = !uuid_is_nil(s->result_artifact_id) || state_data_kind(s->data) == DATA_UNPERSISTED;
+    Str data = elsewhere ? STR_NONE : s->data;
+    return (int)db_exec(c, err, sql[kind], "uusstsssu", run_id, s->id, s->type, s->name, s->timestamp, s->message, data, s->state_details, s->result_artifact_id);
 }
 
 bool state_load(struct arena *a, struct stmt *q, int first, struct state *ret)
@@ -126,11 +128,25 @@ struct state state_new(enum state_type type, Str name, Str message, Time now)
     };
 }
 
+/* What a result's artifact will be called stands in its data (store/artifacts.h). */
+static void check_artifact_keys(const struct json *data, struct violations *v)
+{
+    static const char *const keys[] = {"artifact_type", "artifact_key", "artifact_description"};
+    Str before = violations_enter(v, STR("data"));
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        const struct json *text = json_get(data, str_of(keys[i]));
+        if (!json_is_null(text) && text->kind != JSON_STRING)
+            violation_add(v, "string_type", str_of(keys[i]), text, "must be a string");
+    }
+    v->prefix = before;
+}
+
 void state_parse(struct arena *a, const struct json *body, Time now, struct state *ret, struct violations *v)
 {
     size_t before = v->list.n;
     record_init(&state_resource, ret);
     record_parse(a, &state_resource, CREATE, body, ret, v);
+    check_artifact_keys(json_getz(body, "data"), v);
     if (v->list.n != before)
         return;
     int type = state_type_of(ret->type);

@@ -6,7 +6,7 @@
 
 enum run_kind { FLOW_RUN, TASK_RUN };
 
-/* A state row under run `run_id`; data that says {"type":"unpersisted"} is not stored. 1; 0 where the run has a
+/* A state row under run `run_id`; data that says {"type":"unpersisted"}, or that result_artifact_id has, is not stored here. 1; 0 where the run has a
  * state of that instant (flow runs) or that very state (task runs); -1. */
 NODISCARD int state_insert(struct conn *c, enum run_kind kind, Uuid run_id, const struct state *s, struct err *err);
 /* The run's state of this id: 1, 0, -1. */

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.conftest import Server
+from tests.api.differential_resources import RESOURCES
 
 PEER = Path(os.environ["MILLPOND_PEER"]) / "bin" if os.environ.get("MILLPOND_PEER") else Path(sys.executable).parent
 
@@ -339,7 +340,7 @@ def ours():
 def test_same_answers(reference, ours):
     theirs, ours = Side(reference), Side(ours)
     found, used = [], set()
-    for n, (name, method, path, body) in enumerate(SCENARIO):
+    for n, (name, method, path, body) in enumerate(SCENARIO + RESOURCES):
         (status_a, a), (status_b, b) = theirs.ask(method, path, body), ours.ask(method, path, body)
         where = f"{n} {method} {path} {json.dumps(body)[:120] if body is not None else ''}"
         if name:

@@ -162,21 +162,33 @@ int flow_runs_lateness(struct call *c, struct err *err)
 
 /* ---- the web UI's ---- */
 
+/* The body, with the sort order that this route has where none is given. */
+static const struct json *newest_first(struct call *c)
+{
+    size_t n = 0, sent = c->body ? c->body->object.n : 0;
+    struct json_member *members = arena_array(c->a, struct json_member, sent + 1);
+    for (size_t i = 0; i < sent; i++)
+        if (!str_eqz(c->body->object.members[i].key, "sort") || c->body->object.members[i].value.kind != JSON_NULL)
+            members[n++] = c->body->object.members[i];
+    if (json_is_null(json_getz(c->body, "sort")))
+        members[n++] = (struct json_member){STR("sort"), {.kind = JSON_STRING, .string = STR("EXPECTED_START_TIME_DESC")}};
+    struct json *body = arena_new(c->a, struct json);
+    *body = (struct json){.kind = JSON_OBJECT, .object = {members, n}};
+    return body;
+}
+
 int ui_flow_runs_history(struct call *c, struct err *err)
 {
     int64_t limit = call_int(c, "limit", SIMPLE_MAX, 0, SIMPLE_MAX), offset = call_int(c, "offset", 0, 0, INT64_MAX);
-    static const struct json_member newest[] = {{{"sort", 4}, {.kind = JSON_STRING, .string = {"EXPECTED_START_TIME_DESC", 24}}}};
-    static const struct json dflt = {.kind = JSON_OBJECT, .object = {newest, 1}};
-    const struct json *sorted = json_is_null(json_getz(c->body, "sort")) ? &dflt : c->body;
+    const struct json *body = newest_first(c);
     AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
     sql_z(&q, "SELECT flow_run.id, flow_run.state_type, coalesce(flow_run.start_time, flow_run.expected_start_time), ");
     sql_estimated_run_time(&q, "flow_run", c->now);
     sql_z(&q, ", ");
     sql_estimated_lateness(&q, "flow_run", c->now);
-    sql_z(&q, " FROM flow_run");
-    listing_where(&q, &flow_run_listing, c->body, &c->violations);
+    listing_from_where(&q, &flow_run_listing, body, &c->violations);
     sql_z(&q, " AND flow_run.state_type IS NOT NULL AND coalesce(flow_run.start_time, flow_run.expected_start_time) IS NOT NULL");
-    listing_order(&q, &flow_run_listing, sorted, &c->violations);
+    listing_order(&q, &flow_run_listing, body, &c->violations);
     sql_z(&q, " LIMIT ");
     sql_int(&q, limit);
     sql_z(&q, " OFFSET ");

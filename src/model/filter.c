@@ -330,22 +330,60 @@ void listing_where(struct sql *q, const struct listing *l, const struct json *bo
     }
 }
 
-void listing_order(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
+static const struct sort *sort_of(const struct listing *l, const struct json *body)
 {
     const struct json *sort = json_getz(body, "sort");
-    const struct sort *use = &l->sorts[0];
-    if (!json_is_null(sort)) {
-        use = NULL;
-        for (size_t i = 0; i < l->sort_count; i++)
-            if (str_eqz(json_str(sort), l->sorts[i].name))
-                use = &l->sorts[i];
-        if (!use) {
-            violation_add(v, "enum", STR("sort"), sort, "is no sort order of these objects");
-            use = &l->sorts[0];
-        }
+    if (json_is_null(sort))
+        return &l->sorts[0];
+    for (size_t i = 0; i < l->sort_count; i++)
+        if (str_eqz(json_str(sort), l->sorts[i].name))
+            return &l->sorts[i];
+    return NULL;
+}
+
+static bool sort_is_driven(const struct listing *l, const struct json *body)
+{
+    const struct sort *sort = sort_of(l, body);
+    return sort && sort->driven;
+}
+
+/* A tag that every row of the answer must have, or STR_NONE: then the listing does not go along its tag table. */
+static Str driving_tag(const struct sql *q, const struct listing *l, const struct json *body)
+{
+    const struct json *own = json_get(body, str_of(l->self->key)), *by_tag = json_getz(own, "tags");
+    if (!l->tag_table || q->kind != DB_SQLITE || str_eqz(json_get_str(own, STR("operator")), "or_")
+        || str_eqz(json_get_str(by_tag, STR("operator")), "or_"))
+        return STR_NONE;
+    const struct json *all = json_getz(by_tag, "all_"), *any = json_getz(by_tag, "any_");
+    if (json_is(all, JSON_ARRAY) && all->array.n)
+        return json_str(&all->array.items[0]);
+    return json_is(any, JSON_ARRAY) && any->array.n == 1 ? json_str(&any->array.items[0]) : STR_NONE;
+}
+
+void listing_order(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
+{
+    const struct sort *use = sort_of(l, body);
+    if (!use) {
+        violation_add(v, "enum", STR("sort"), json_getz(body, "sort"), "is no sort order of these objects");
+        use = &l->sorts[0];
     }
     sql_z(q, " ORDER BY ");
-    sql_z(q, use->order);
+    sql_z(q, use->driven && driving_tag(q, l, body).p ? use->driven : use->order);
+}
+
+/* Along the tag table where `driven`. */
+static void from_where(struct sql *q, const struct listing *l, const char *from, bool driven, const struct json *body, struct violations *v)
+{
+    Str tag = driven ? driving_tag(q, l, body) : STR_NONE;
+    sql_z(q, " FROM ");
+    if (tag.p)
+        buf_fmt(&q->text, "%s AS drive CROSS JOIN ", l->tag_table);
+    sql_z(q, from);
+    listing_where(q, l, body, v);
+    if (tag.p) {
+        buf_fmt(&q->text, " AND %s.id = drive.run_id AND drive.tag = ", l->resource->table);
+        sql_str(q, tag);
+    }
 }
 
 void listing_select_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
@@ -354,15 +392,17 @@ void listing_select_where(struct sql *q, const struct listing *l, const struct j
     sql_put(q, resource_columns(l->resource));
     if (l->columns)
         sql_z(q, l->columns);
-    sql_z(q, " FROM ");
-    sql_z(q, l->from ? l->from : l->resource->table);
-    listing_where(q, l, body, v);
+    from_where(q, l, l->from ? l->from : l->resource->table, sort_is_driven(l, body), body, v);
+}
+
+void listing_from_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
+{
+    from_where(q, l, l->resource->table, sort_is_driven(l, body), body, v);
 }
 
 void listing_count(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
 {
     /* no filter speaks of what the joins of `from` bring */
-    sql_z(q, "SELECT count(*) FROM ");
-    sql_z(q, l->resource->table);
-    listing_where(q, l, body, v);
+    sql_z(q, "SELECT count(*)");
+    from_where(q, l, l->resource->table, true, body, v);
 }

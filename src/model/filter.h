@@ -40,8 +40,9 @@ struct join {
     const char *exists; /* "EXISTS (SELECT 1 FROM flow WHERE flow.id = flow_run.flow_id AND %s)": the %s is the filter */
 };
 struct sort {
-    const char *name;  /* "NAME_ASC" */
-    const char *order; /* "flow.name ASC, flow.id ASC" */
+    const char *name;   /* "NAME_ASC" */
+    const char *order;  /* "flow.name ASC, flow.id ASC" */
+    const char *driven; /* the same by the columns of the tag table (struct listing); NULL: it has them not */
 };
 /* What may be listed: its own filter, joins, sorts (the first is the default). */
 struct listing {
@@ -53,6 +54,9 @@ struct listing {
     size_t sort_count;
     const char *from; /* FROM text where it is more than the table (joins for output columns); NULL */
     const char *columns; /* further output columns after the resource's, ", x.y"; NULL */
+    /* SQLite: the table with a row (tag, run_id, …) for each tag; NULL. A list or count by tag goes along it ("drive") instead
+     * of looking at every row's JSON, where the sort order's columns are in it. On PostgreSQL an index does that. */
+    const char *tag_table;
 };
 extern const struct listing flow_listing, flow_run_listing, task_run_listing, deployment_listing, work_pool_listing,
     work_queue_listing, work_pool_queue_listing, worker_listing, variable_listing, block_document_listing, block_schema_listing,
@@ -62,7 +66,9 @@ extern const struct listing flow_listing, flow_run_listing, task_run_listing, de
 void filter_where(struct sql *q, const struct filter_def *f, const struct json *object, struct violations *v);
 /* "WHERE …" from all filters of a multi-key body. */
 void listing_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
-/* "ORDER BY …" of the body's `sort` (null or absent: the default). */
+/* " FROM table WHERE …" for a SELECT of the caller's own that listing_order sorts. */
+void listing_from_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
+/* After listing_select_where or listing_from_where: "ORDER BY …" of the body's `sort` (null or absent: the default). */
 void listing_order(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
 /* "SELECT columns FROM … WHERE …": the caller goes on with AND, listing_order, LIMIT. */
 void listing_select_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);

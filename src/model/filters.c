@@ -320,11 +320,11 @@ static const struct join flow_run_joins[] = {
     {&work_queues, "EXISTS (SELECT 1 FROM work_queue WHERE work_queue.id = flow_run.work_queue_id AND %s)"},
 };
 static const struct sort flow_run_sorts[] = {
-    {"ID_DESC", "flow_run.id DESC"},
+    {"ID_DESC", "flow_run.id DESC", "drive.run_id DESC"},
     {"START_TIME_ASC", "coalesce(flow_run.start_time, flow_run.expected_start_time) ASC NULLS LAST, flow_run.id"},
     {"START_TIME_DESC", "coalesce(flow_run.start_time, flow_run.expected_start_time) DESC NULLS LAST, flow_run.id"},
-    {"EXPECTED_START_TIME_ASC", "flow_run.expected_start_time ASC NULLS LAST, flow_run.id"},
-    {"EXPECTED_START_TIME_DESC", "flow_run.expected_start_time DESC NULLS LAST, flow_run.id"},
+    {"EXPECTED_START_TIME_ASC", "flow_run.expected_start_time ASC NULLS LAST, flow_run.id", "drive.expected_start_time ASC, drive.run_id"},
+    {"EXPECTED_START_TIME_DESC", "flow_run.expected_start_time DESC NULLS LAST, flow_run.id", "drive.expected_start_time DESC, drive.run_id"},
     {"NAME_ASC", "flow_run.name ASC, flow_run.id"}, {"NAME_DESC", "flow_run.name DESC, flow_run.id"},
     {"NEXT_SCHEDULED_START_TIME_ASC", "flow_run.next_scheduled_start_time ASC NULLS LAST, flow_run.id"},
     {"END_TIME_DESC", "flow_run.end_time DESC NULLS LAST, flow_run.id"},
@@ -334,7 +334,7 @@ const struct listing flow_run_listing = {
     &flow_run_resource, &flow_runs, LEAVES(flow_run_joins), LEAVES(flow_run_sorts),
     "flow_run LEFT JOIN flow_run_state AS run_state ON run_state.run_id = flow_run.id AND run_state.timestamp = flow_run.state_timestamp"
     " LEFT JOIN work_queue AS run_queue ON run_queue.id = flow_run.work_queue_id LEFT JOIN work_pool AS run_pool ON run_pool.id = run_queue.work_pool_id",
-    STATE_COLUMNS ", run_pool.id, run_pool.name"};
+    STATE_COLUMNS ", run_pool.id, run_pool.name", "flow_run_tag"};
 
 static const struct join task_run_joins[] = {
     {&flows,       "EXISTS (SELECT 1 FROM flow_run JOIN flow ON flow.id = flow_run.flow_id WHERE flow_run.id = task_run.flow_run_id AND %s)"},

@@ -170,3 +170,33 @@ def test_templates(server):
     status, _, text = server.request("POST", "/templates/validate", "one\ntwo {{ x")
     assert status == 422 and b'"line":2' in text and b'"source":"one\\ntwo {{ x"' in text
     assert server.request("POST", "/templates/validate", {"a": 1})[0] == 422
+
+
+def test_listed_by_tag(server):
+    """The same answers whether a listing goes along the tags or along the runs."""
+    runs = [at(server, "tagged", NOW + timedelta(minutes=m), tags=tags)
+            for m, tags in ((3, ["by-tag", "even"]), (1, ["by-tag"]), (2, ["by-tag", "even"]), (4, ["other-tag"]), (5, []))]
+    a, b, c, other, none = (r["id"] for r in runs)
+
+    def ids(sort="EXPECTED_START_TIME_ASC", **tags):
+        body = {"flow_runs": {"tags": tags}, "flows": {"name": {"any_": ["tagged"]}}}
+        found = [r["id"] for r in server.api("POST", "/flow_runs/filter", body | {"sort": sort, "limit": 50})]
+        assert server.api("POST", "/flow_runs/count", body) == len(found)
+        return found
+
+    assert ids(all_=["by-tag"]) == [b, c, a]
+    assert ids("EXPECTED_START_TIME_DESC", all_=["by-tag"]) == [a, c, b]
+    assert ids("ID_DESC", all_=["by-tag"]) == [c, b, a]
+    assert ids("START_TIME_ASC", all_=["by-tag"]) == [b, c, a]
+    assert ids(all_=["by-tag", "even"]) == [c, a]
+    assert ids(any_=["even"]) == [c, a]
+    assert ids(any_=["even", "other-tag"]) == [c, a, other]
+    assert ids(is_null_=True) == [none]
+    assert ids(operator="or_", all_=["even"], is_null_=True) == [c, a, none]
+    assert ids(all_=["no such tag"]) == []
+    server.api("PATCH", f"/flow_runs/{b}", {"tags": ["even"]})
+    server.api("DELETE", f"/flow_runs/{a}")
+    assert ids(all_=["by-tag"]) == [c]
+    assert ids(all_=["even"]) == [b, c]
+    page = server.api("POST", "/flow_runs/paginate", {"flow_runs": {"tags": {"all_": ["even"]}}, "limit": 1, "page": 2, "sort": "EXPECTED_START_TIME_ASC"})
+    assert [r["id"] for r in page["results"]] == [c] and page["count"] == 2

@@ -225,6 +225,28 @@ CREATE INDEX flow_run_active ON flow_run (state_type, work_queue_id) WHERE state
 -- Cancelled ones whose tasks and subflows may still have to be.
 CREATE INDEX flow_run_cancelled ON flow_run (end_time) WHERE state_type = 'CANCELLED';
 CREATE INDEX flow_run_deployment ON flow_run (deployment_id, id) WHERE deployment_id IS NOT NULL;
+-- What lists and pages show: newest first, of a state, of a flow, of a deployment; by name.
+CREATE INDEX flow_run_expected ON flow_run (expected_start_time); --sqlite
+CREATE INDEX flow_run_expected ON flow_run (expected_start_time DESC NULLS LAST, id); --postgres
+CREATE INDEX flow_run_start ON flow_run (coalesce(start_time, expected_start_time)); --sqlite
+CREATE INDEX flow_run_start ON flow_run (coalesce(start_time, expected_start_time) DESC NULLS LAST, id); --postgres
+CREATE INDEX flow_run_end ON flow_run (end_time); --sqlite
+CREATE INDEX flow_run_end ON flow_run (end_time DESC NULLS LAST, id); --postgres
+CREATE INDEX flow_run_state_id_order ON flow_run (state_type, id);
+CREATE INDEX flow_run_state_expected ON flow_run (state_type, expected_start_time); --sqlite
+CREATE INDEX flow_run_state_expected ON flow_run (state_type, expected_start_time DESC NULLS LAST, id); --postgres
+CREATE INDEX flow_run_flow ON flow_run (flow_id, expected_start_time); --sqlite
+CREATE INDEX flow_run_flow ON flow_run (flow_id, expected_start_time DESC NULLS LAST, id); --postgres
+CREATE INDEX flow_run_deployment_expected ON flow_run (deployment_id, expected_start_time) WHERE deployment_id IS NOT NULL; --sqlite
+CREATE INDEX flow_run_deployment_expected ON flow_run (deployment_id, expected_start_time DESC NULLS LAST, id) WHERE deployment_id IS NOT NULL; --postgres
+CREATE INDEX flow_run_name ON flow_run (name);
+-- Runs by tag. SQLite has no index over the values of a JSON list, so triggers keep this one (model/filter.h: struct listing).
+CREATE INDEX flow_run_tags ON flow_run USING gin ((tags::jsonb)); --postgres
+CREATE TABLE flow_run_tag (tag text NOT NULL, run_id uuid NOT NULL, expected_start_time bigint NOT NULL, PRIMARY KEY (tag, run_id)); --sqlite
+CREATE INDEX flow_run_tag_expected ON flow_run_tag (tag, expected_start_time, run_id); --sqlite
+CREATE TRIGGER flow_run_tagged AFTER INSERT ON flow_run WHEN new.tags <> '[]' BEGIN INSERT OR IGNORE INTO flow_run_tag SELECT value, new.id, coalesce(new.expected_start_time, 0) FROM json_each(new.tags); END; --sqlite
+CREATE TRIGGER flow_run_untagged AFTER DELETE ON flow_run WHEN old.tags <> '[]' BEGIN DELETE FROM flow_run_tag WHERE run_id = old.id AND tag IN (SELECT value FROM json_each(old.tags)); END; --sqlite
+CREATE TRIGGER flow_run_retagged AFTER UPDATE ON flow_run WHEN old.tags <> new.tags OR (new.tags <> '[]' AND old.expected_start_time IS NOT new.expected_start_time) BEGIN DELETE FROM flow_run_tag WHERE run_id = old.id AND tag IN (SELECT value FROM json_each(old.tags)); INSERT OR IGNORE INTO flow_run_tag SELECT value, new.id, coalesce(new.expected_start_time, 0) FROM json_each(new.tags); END; --sqlite
 CREATE INDEX flow_run_parent ON flow_run (parent_task_run_id) WHERE parent_task_run_id IS NOT NULL;
 
 -- Appended, and found by run; result_artifact_id: the artifact that has the data. (Clustered by run, WITHOUT ROWID, costs the same and writes a tenth more.)

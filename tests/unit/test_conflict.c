@@ -9,7 +9,7 @@ static const struct resource *const resources[] = {
     &block_schema_resource, &block_document_resource, &artifact_resource, &artifact_collection_resource,
 };
 /* Tables that no body of a request names: written with ON CONFLICT, or with ids that we make. */
-static const char *const inner[] = {"flow_run_state", "task_run_state", "task_run_state_cache", "concurrency_lease", "block_document_reference", "configuration",
+static const char *const inner[] = {"flow_run_tag", "flow_run_state", "task_run_state", "task_run_state_cache", "concurrency_lease", "block_document_reference", "configuration",
                                     "schema_version"};
 
 static const char *const catalogue[] = {

@@ -37,6 +37,15 @@ void cli_put(struct cli *x, const char *fmt, ...)
     va_end(ap);
 }
 
+void cli_say(struct cli *x, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (!x->json)
+        buf_str(&x->out, str_vfmt(x->a, fmt, ap));
+    va_end(ap);
+}
+
 static void message(struct cli *x, const char *style, const char *fmt, va_list ap)
 {
     Str rest = str_vfmt(x->a, fmt, ap), line;
@@ -81,6 +90,29 @@ void cli_show(struct cli *x, const struct json *v)
         text_json(&x->out, v);
     else
         text_yaml(&x->out, v, 0);
+}
+
+void cli_result(struct cli *x, const struct json *v)
+{
+    if (x->json)
+        text_json(&x->out, v);
+}
+
+int cli_result_at(struct cli *x, Str path, struct err *err)
+{
+    const struct json *v;
+    if (!x->json)
+        return 0;
+    if (api_get(x, path, &v, err) < 0)
+        return -1;
+    text_json(&x->out, v);
+    return 0;
+}
+
+void cli_result_items(struct cli *x, const struct items *items)
+{
+    if (x->json)
+        cli_show_items(x, items);
 }
 
 /* What the output is: a terminal of which width, with colours or without. */

@@ -32,10 +32,16 @@ void cli_put(struct cli *x, const char *fmt, ...) PRINTF_LIKE(2, 3);
  * error: standard output is for the value. */
 void cli_ok(struct cli *x, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void cli_note(struct cli *x, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* As cli_put, but nothing with -o json. */
+void cli_say(struct cli *x, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void cli_styled(struct cli *x, const char *style, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void cli_table(struct cli *x, const struct table *t);
 /* A value as indented JSON, or as YAML lines, by -o. */
 void cli_show(struct cli *x, const struct json *v);
+/* What a command that changes something prints with -o json, and only then: the object, as it was sent or read; the one at a
+ * path of the API as it is now; several, as a list. Of what was deleted, as it was. */
+void cli_result(struct cli *x, const struct json *v);
+NODISCARD int cli_result_at(struct cli *x, Str path, struct err *err);
 
 /* Whether questions may be asked. */
 bool cli_interactive(const struct cli *x);
@@ -71,6 +77,7 @@ NODISCARD int api_list(struct cli *x, Str path, Str members, int64_t limit, stru
 /* " Did you mean 'a' or 'b'?" by the names of what a POST …/filter lists; "" where none is near, or the list cannot be had. */
 Str api_nearest(struct cli *x, Str path, Str name);
 void cli_show_items(struct cli *x, const struct items *items);
+void cli_result_items(struct cli *x, const struct items *items);
 
 /* Fields of API objects, for tables. */
 Str field(const struct json *v, const char *key);           /* a string; "" where it is null or absent */

@@ -67,6 +67,12 @@ static int delete_artifact(struct cli *x, struct err *err)
         return err_set(err, ERR_INVALID, key.p ? "Please provide either a key or an artifact id but not both." : "Key or id must be provided.");
     if (key.p && of_key(x, key, INT_NONE, &artifacts, err) < 0)
         return -1;
+    if (id.p && x->json) { /* what is gone can be shown only if it is read before */
+        const struct json *v;
+        if (api_get(x, str_fmt(x->a, "/artifacts/%.*s", STR_ARG(id)), &v, err) < 0)
+            return err->code == ERR_NOT_FOUND ? err_set(err, ERR_NOT_FOUND, "Artifact with id '%.*s' not found.", STR_ARG(id)) : -1;
+        vec_push(x->a, &artifacts, v);
+    }
     Str question = key.p ? str_fmt(x->a, "Delete %zu artifact(s) with key '%.*s'?", artifacts.n, STR_ARG(key)) : str_fmt(x->a, "Delete artifact '%.*s'?", STR_ARG(id));
     if (cli_confirm(x, question.p, "Deletion aborted.", err) < 0)
         return -1;
@@ -74,6 +80,7 @@ static int delete_artifact(struct cli *x, struct err *err)
         if (api_delete(x, str_fmt(x->a, "/artifacts/%.*s", STR_ARG(id)), err) < 0)
             return err->code == ERR_NOT_FOUND ? err_set(err, ERR_NOT_FOUND, "Artifact with id '%.*s' not found.", STR_ARG(id)) : -1;
         cli_ok(x, "Deleted artifact '%.*s'.", STR_ARG(id));
+        cli_result_items(x, &artifacts);
         return 0;
     }
     for (size_t i = 0; i < artifacts.n; i++) {
@@ -82,6 +89,7 @@ static int delete_artifact(struct cli *x, struct err *err)
             return -1;
     }
     cli_ok(x, "Deleted %zu artifact(s) with key '%.*s'.", artifacts.n, STR_ARG(key));
+    cli_result_items(x, &artifacts);
     return 0;
 }
 
@@ -91,7 +99,7 @@ static const struct command commands[] = {
     {.name = "inspect", .summary = "Show a key's artifacts", .run = inspect, .args = ARGS({"key", "The key"}),
      .options = OPTIONS({"limit", NULL, VALUE_INT, 0, "At most this many (10)"}, OPTION_OUTPUT)},
     {.name = "delete", .summary = "Delete a key's artifacts, or one", .run = delete_artifact, .args = ARGS({"key", "The key", .optional = true}),
-     .options = OPTIONS({"id", NULL, VALUE_UUID, 0, "One artifact, by its id"}, OPTION_YES)},
+     .options = OPTIONS({"id", NULL, VALUE_UUID, 0, "One artifact, by its id"}, OPTION_YES, OPTION_OUTPUT)},
     {0},
 };
 

@@ -130,12 +130,19 @@ static int set_enabled(struct cli *x, bool enabled, struct err *err)
         if (cli_confirm(x, question.p, "Operation cancelled.", err) < 0)
             return -1;
     }
+    struct items now = {0};
     for (size_t i = 0; i < items.n; i++) {
         Str id = field(items.v[i], "id"), name = field(items.v[i], "name");
+        const struct json *v;
         if (api_patch(x, str_fmt(x->a, "/automations/%.*s", STR_ARG(id)), enabled ? STR("{\"enabled\":true}") : STR("{\"enabled\":false}"), err) < 0)
             return -1;
         cli_ok(x, "%s automation '%.*s' with id '%.*s'", enabled ? "Resumed" : "Paused", STR_ARG(name), STR_ARG(id));
+        if (x->json && api_get(x, str_fmt(x->a, "/automations/%.*s", STR_ARG(id)), &v, err) < 0)
+            return -1;
+        if (x->json)
+            vec_push(x->a, &now, v);
     }
+    cli_result_items(x, &now);
     return 0;
 }
 
@@ -157,6 +164,7 @@ static int delete_items(struct cli *x, const struct items *items, struct err *er
             return -1;
         cli_ok(x, "Deleted automation '%.*s' with id '%.*s'", STR_ARG(name), STR_ARG(id));
     }
+    cli_result_items(x, items);
     return 0;
 }
 
@@ -170,7 +178,8 @@ static int delete_automation(struct cli *x, struct err *err)
         if (api_list(x, STR("/automations/filter"), STR(""), INT_NONE, &items, err) < 0)
             return -1;
         if (!items.n) {
-            cli_put(x, "No automations found.\n");
+            cli_say(x, "No automations found.\n");
+            cli_result_items(x, &items);
             return 0;
         }
         question = str_fmt(x->a, "Delete all %zu automations?", items.n);
@@ -192,13 +201,11 @@ static int read_objects(struct cli *x, struct items *ret, struct err *err)
     struct items items = {0};
     if (!file.p == !text.p)
         return err_set(err, ERR_INVALID, "Please provide one of --from-file and --from-json.");
-    if (file.p && (str_ends(file, STR(".yaml")) || str_ends(file, STR(".yml"))))
-        return err_set(err, ERR_INVALID, "%.*s: give the automation as JSON; YAML is not read here", STR_ARG(file));
-    if (file.p && path_read(x->a, file, &text, err) < 0)
+    const struct json *v;
+    if (file.p && document_read(x->a, file, &v, err) < 0)
         return -1;
-    const struct json *v = json_parse(x->a, text, err);
-    if (!v)
-        return err_wrap(err, "%.*s", file.p ? (int)file.n : 11, file.p ? file.p : "--from-json");
+    if (!file.p && !(v = json_parse(x->a, text, err)))
+        return err_wrap(err, "--from-json");
     const struct json *list = json_is(v, JSON_ARRAY) ? v : json_getz(v, "automations");
     if (!json_is(list, JSON_ARRAY)) {
         vec_push(x->a, &items, v);
@@ -208,14 +215,14 @@ static int read_objects(struct cli *x, struct items *ret, struct err *err)
     }
     for (size_t i = 0; i < items.n; i++)
         if (!json_is(items.v[i], JSON_OBJECT))
-            return err_set(err, ERR_INVALID, "an automation is a JSON object");
+            return err_set(err, ERR_INVALID, "an automation is an object");
     *ret = items;
     return 0;
 }
 
 static int create(struct cli *x, struct err *err)
 {
-    struct items items;
+    struct items items, all = {0};
     size_t failed = 0;
     if (read_objects(x, &items, err) < 0)
         return -1;
@@ -225,13 +232,18 @@ static int create(struct cli *x, struct err *err)
         if (api_post(x, STR("/automations/"), json_text(x->a, items.v[i]), &made, err) < 0) {
             if (items.n == 1 || err->code == ERR_IO)
                 return -1;
-            cli_styled(x, STYLE_RED, "'%.*s' was not made: %s\n", STR_ARG(name), err->text);
+            if (x->json)
+                fprintf(stderr, "%s: '%.*s' was not made: %s\n", x->program, STR_ARG(name), err->text);
+            else
+                cli_styled(x, STYLE_RED, "'%.*s' was not made: %s\n", STR_ARG(name), err->text);
             failed++;
             continue;
         }
         Str id = field(made, "id");
         cli_ok(x, "Created automation '%.*s' with id '%.*s'", STR_ARG(name), STR_ARG(id));
+        vec_push(x->a, &all, made);
     }
+    cli_result_items(x, &all);
     return failed ? err_set(err, ERR_INVALID, "%zu of %zu automations were not made", failed, items.n) : 0;
 }
 
@@ -249,24 +261,24 @@ static int update(struct cli *x, struct err *err)
     if (client_json(cli_client(x), x->a, "PUT", str_fmt(x->a, "/automations/%.*s", STR_ARG(id)), json_text(x->a, items.v[0]), &old, err) < 0)
         return -1;
     cli_ok(x, "Updated automation with id '%.*s'", STR_ARG(id));
-    return 0;
+    return cli_result_at(x, str_fmt(x->a, "/automations/%.*s", STR_ARG(id)), err);
 }
 
 #define NAME {"name", "Its name", .optional = true}
 #define OPTION_ID {"id", NULL, VALUE_UUID, 0, "Its id, instead of the name"}
-#define OPTIONS_FROM {"from-file", "f", VALUE_PATH, 0, "JSON file with one automation, or a list"}, {"from-json", "j", VALUE_JSON, 0, "The same, given here"}
+#define OPTIONS_FROM {"from-file", "f", VALUE_PATH, 0, "JSON or YAML file with one automation, or a list"}, {"from-json", "j", VALUE_JSON, 0, "The same, given here"}
 
 static const struct command commands[] = {
     {.name = "ls", .summary = "List automations", .run = ls, .options = OPTIONS(OPTION_OUTPUT)},
     {.name = "inspect", .summary = "Show automations of a name, or one", .run = inspect, .args = ARGS(NAME),
      .options = OPTIONS(OPTION_ID, {"yaml", NULL, VALUE_FLAG, 0, "As YAML, which it is anyway"}, {"json", NULL, VALUE_FLAG, 0, "As JSON"},
                         {"format", "o", VALUE_TEXT, 0, "json or yaml", .alias = "output"})},
-    {.name = "pause", .alias = "disable", .summary = "Let an automation do nothing", .run = pause_automation, .args = ARGS(NAME), .options = OPTIONS(OPTION_ID, OPTION_YES)},
-    {.name = "resume", .alias = "enable", .summary = "Put a paused automation to work again", .run = resume, .args = ARGS(NAME), .options = OPTIONS(OPTION_ID, OPTION_YES)},
-    {.name = "create", .summary = "Make automations", .run = create, .options = OPTIONS(OPTIONS_FROM)},
-    {.name = "update", .summary = "Replace an automation", .run = update, .options = OPTIONS({"id", NULL, VALUE_UUID, OPTION_REQUIRED, "Its id"}, OPTIONS_FROM)},
+    {.name = "pause", .alias = "disable", .summary = "Let an automation do nothing", .run = pause_automation, .args = ARGS(NAME), .options = OPTIONS(OPTION_ID, OPTION_YES, OPTION_OUTPUT)},
+    {.name = "resume", .alias = "enable", .summary = "Put a paused automation to work again", .run = resume, .args = ARGS(NAME), .options = OPTIONS(OPTION_ID, OPTION_YES, OPTION_OUTPUT)},
+    {.name = "create", .summary = "Make automations", .run = create, .options = OPTIONS(OPTIONS_FROM, OPTION_OUTPUT)},
+    {.name = "update", .summary = "Replace an automation", .run = update, .options = OPTIONS({"id", NULL, VALUE_UUID, OPTION_REQUIRED, "Its id"}, OPTIONS_FROM, OPTION_OUTPUT)},
     {.name = "delete", .summary = "Delete an automation", .run = delete_automation, .args = ARGS(NAME),
-     .options = OPTIONS(OPTION_ID, {"all", NULL, VALUE_FLAG, 0, "All that there are"}, OPTION_YES)},
+     .options = OPTIONS(OPTION_ID, {"all", NULL, VALUE_FLAG, 0, "All that there are"}, OPTION_YES, OPTION_OUTPUT)},
     {0},
 };
 

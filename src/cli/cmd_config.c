@@ -30,7 +30,8 @@ static bool unset_all_names(struct cli *x, struct profile *f, const struct setti
     return was;
 }
 
-static int save(struct cli *x, struct err *err)
+/* Writes the profiles file. With -o json: the settings that changed, null for those taken out. */
+static int save(struct cli *x, const struct map *changed, struct err *err)
 {
     struct profiles *p = settings_profiles(x->settings);
     Str active = settings_profile(x->settings), quoted = text_quoted(x->a, active);
@@ -39,6 +40,22 @@ static int save(struct cli *x, struct err *err)
     if (profiles_save(p, err) < 0)
         return -1;
     cli_ok(x, "Updated profile %.*s.", STR_ARG(quoted));
+    if (!x->json)
+        return 0;
+    struct jw w = jw_on(&x->out);
+    w.indent = 2;
+    jw_object(&w);
+    jw_kstr(&w, "profile", active);
+    jw_key(&w, STR("settings"));
+    jw_object(&w);
+    for (size_t i = 0; i < changed->n; i++) {
+        const Str *value = changed->entries[i].value;
+        jw_key(&w, changed->entries[i].key);
+        jw_str(&w, value ? *value : STR_NONE);
+    }
+    jw_end(&w);
+    jw_end(&w);
+    buf_char(&x->out, '\n');
     return 0;
 }
 
@@ -172,23 +189,27 @@ static int set(struct cli *x, struct err *err)
             return err_set(err, ERR_INVALID, "Validation error(s) for setting %.*s\n\n - Input %s", STR_ARG(name), fault.text);
     }
     struct profile *f = profile_to_change(x);
+    struct map changed = {0};
     for (size_t i = 0; i < pairs.n; i++) {
         Str value = pairs.v[i], name;
         (void)str_cut(&value, '=', &name);
         row = setting_find(name);
         unset_all_names(x, f, row);
-        profile_set(settings_profiles(x->settings), f, setting_env(x->a, row, settings_prefix(x->settings)), value.p ? value : STR(""));
-        Str shown = setting_is_secret(row) ? STR("********") : value;
-        cli_put(x, "Set '%.*s' to '%.*s'.\n", STR_ARG(name), STR_ARG(shown));
+        Str env = setting_env(x->a, row, settings_prefix(x->settings)), *shown_too = arena_new(x->a, Str);
+        value = value.p ? value : STR("");
+        profile_set(settings_profiles(x->settings), f, env, value);
+        Str shown = *shown_too = setting_is_secret(row) ? STR("********") : value;
+        *map_at(x->a, &changed, env) = shown_too;
+        cli_say(x, "Set '%.*s' to '%.*s'.\n", STR_ARG(name), STR_ARG(shown));
         if (settings_source(x->settings, row) == SOURCE_ENV)
             cli_note(x, "%.*s is also set in the environment, which comes first.", STR_ARG(name));
     }
-    return save(x, err);
+    return save(x, &changed, err);
 }
 
 static int unset(struct cli *x, struct err *err)
 {
-    struct strs names = args_list(&x->args, "settings");
+    struct strs names = args_list(&x->args, "setting-names");
     const struct profile *f = settings_profile_find(x->settings, settings_profile(x->settings));
     Str profile = settings_profile(x->settings);
     const struct setting *row;
@@ -205,14 +226,16 @@ static int unset(struct cli *x, struct err *err)
     if (cli_confirm(x, question.p, "Unset aborted.", err) < 0)
         return -1;
     struct profile *mine = profile_to_change(x);
+    struct map changed = {0};
     for (size_t i = 0; i < names.n; i++) {
         row = setting_find(names.v[i]);
         unset_all_names(x, mine, row);
-        cli_put(x, "Unset '%.*s'.\n", STR_ARG(names.v[i]));
+        *map_at(x->a, &changed, setting_env(x->a, row, settings_prefix(x->settings))) = NULL;
+        cli_say(x, "Unset '%.*s'.\n", STR_ARG(names.v[i]));
         if (settings_source(x->settings, row) == SOURCE_ENV)
             cli_note(x, "%.*s is still set in the environment.", STR_ARG(names.v[i]));
     }
-    return save(x, err);
+    return save(x, &changed, err);
 }
 
 /* Checks all profiles and the environment; old names in the file become the present ones. */
@@ -246,6 +269,8 @@ static int validate(struct cli *x, struct err *err)
     if (changed && profiles_save(p, err) < 0)
         return -1;
     cli_ok(x, "Configuration valid!");
+    if (x->json)
+        cli_put(x, "{\n  \"valid\": true\n}\n");
     return 0;
 }
 
@@ -254,9 +279,11 @@ static const struct command commands[] = {
      .options = OPTIONS({"show-defaults", NULL, VALUE_FLAG, 0, "Those nobody has set, too", .negative = "hide-defaults"},
                         {"show-sources", NULL, VALUE_FLAG, OPTION_ON, "Say where each is set", .negative = "hide-sources"},
                         {"show-secrets", NULL, VALUE_FLAG, 0, "Passwords and keys in clear", .negative = "hide-secrets"}, OPTION_OUTPUT)},
-    {.name = "set", .summary = "Set settings in the active profile", .run = set, .args = ARGS({"settings", "NAME=VALUE; the name as in the environment, or a path like api.url", .many = true})},
-    {.name = "unset", .summary = "Take settings out of the active profile", .run = unset, .args = ARGS({"settings", "Names of settings", .many = true}), .options = OPTIONS(OPTION_YES)},
-    {.name = "validate", .summary = "Check all settings; write old names anew", .run = validate},
+    {.name = "set", .summary = "Set settings in the active profile", .run = set, .args = ARGS({"settings", "NAME=VALUE; the name as in the environment, or a path like api.url", .many = true}),
+     .options = OPTIONS(OPTION_OUTPUT)},
+    {.name = "unset", .summary = "Take settings out of the active profile", .run = unset, .args = ARGS({"setting-names", "Names of settings", .many = true}),
+     .options = OPTIONS(OPTION_YES, OPTION_OUTPUT)},
+    {.name = "validate", .summary = "Check all settings; write old names anew", .run = validate, .options = OPTIONS(OPTION_OUTPUT)},
     {0},
 };
 

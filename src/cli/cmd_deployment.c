@@ -268,10 +268,11 @@ static int watch_to_end(struct cli *x, const struct json *run, struct err *err)
 {
     int64_t timeout = args_int(&x->args, "watch-timeout");
     Str id = field(run, "id"), name = field(run, "name");
-    cli_put(x, "Watching flow run '%.*s'...\n", STR_ARG(name));
+    cli_say(x, "Watching flow run '%.*s'...\n", STR_ARG(name));
     cli_flush(x);
-    if (watch_run(x, run, WATCH_ALL, timeout == INT_NONE ? 0 : timeout * SEC, &run, err) < 0)
+    if (watch_run(x, run, x->json ? WATCH_NOTHING : WATCH_ALL, timeout == INT_NONE ? 0 : timeout * SEC, &run, err) < 0)
         return err_wrap(err, "watching flow run '%.*s'", STR_ARG(id));
+    cli_result(x, run);
     Str state = field(run, "state_name");
     if (!str_eq(field(run, "state_type"), STR("COMPLETED")))
         return err_set(err, ERR_CONFLICT, "Flow run finished in state '%.*s'.", STR_ARG(state));
@@ -300,11 +301,12 @@ static int run(struct cli *x, struct err *err)
         return -1;
     if (launch_post(x, &l, &created, err) < 0)
         return -1;
-    if (x->json)
-        text_json(&x->out, created);
-    else
+    bool watch = args_flag(&x->args, "watch", false);
+    if (!x->json)
         print_created(x, &l, created);
-    return args_flag(&x->args, "watch", false) ? watch_to_end(x, created, err) : 0;
+    else if (!watch) /* else the run is shown as it is at its end */
+        text_json(&x->out, created);
+    return watch ? watch_to_end(x, created, err) : 0;
 }
 
 /* --- ls, inspect, delete, pause --- */
@@ -335,10 +337,7 @@ static int ls(struct cli *x, struct err *err)
         {.title = "ID", .style = STYLE_CYAN, .share = 40},
         {.title = "Work Pool", .style = STYLE_GREEN, .share = 20},
     };
-    struct strs names = args_list(&x->args, "flow-names"), more = args_list(&x->args, "flow-name");
-    for (size_t i = 0; i < more.n; i++)
-        vec_push(x->a, &names, more.v[i]);
-    Str flow_names = json_strings(x->a, names), pools = json_strings(x->a, args_list(&x->args, "pool")), tags = json_strings(x->a, args_list(&x->args, "tag"));
+    Str flow_names = json_strings(x->a, args_list(&x->args, "flow-name")), pools = json_strings(x->a, args_list(&x->args, "pool")), tags = json_strings(x->a, args_list(&x->args, "tag"));
     AUTO(buf_free) struct buf b = BUF((size_t)1 << 20);
     buf_z(&b, "\"sort\":\"NAME_ASC\"");
     if (flow_names.n)
@@ -409,7 +408,8 @@ static int delete_all(struct cli *x, struct err *err)
     if (api_list(x, STR("/deployments/filter"), STR(""), INT_NONE, &all, err) < 0)
         return -1;
     if (!all.n) {
-        cli_put(x, "No deployments found.\n");
+        cli_say(x, "No deployments found.\n");
+        cli_result_items(x, &all);
         return 0;
     }
     Str question = str_fmt(x->a, "Delete all %zu deployments?", all.n);
@@ -421,6 +421,7 @@ static int delete_all(struct cli *x, struct err *err)
             return err_wrap(err, "after %zu of %zu deployments", i, all.n);
     }
     cli_ok(x, "Deleted %zu deployment%s.", all.n, all.n == 1 ? "" : "s");
+    cli_result_items(x, &all);
     return 0;
 }
 
@@ -440,6 +441,7 @@ static int delete_deployment(struct cli *x, struct err *err)
     if (cli_confirm(x, question.p, "Deletion aborted.", err) < 0 || api_delete(x, str_fmt(x->a, "/deployments/%.*s", STR_ARG(id)), err) < 0)
         return -1;
     cli_ok(x, "Deleted deployment %.*s.", STR_ARG(quoted));
+    cli_result(x, d);
     return 0;
 }
 
@@ -449,10 +451,11 @@ static int set_paused(struct cli *x, bool paused, struct err *err)
     if (find(x, &d, err) < 0)
         return -1;
     Str flow = args_text(&x->args, "name"), id = field(d, "id"), quoted = text_quoted(x->a, flow.p ? flow : id);
-    if (api_patch(x, str_fmt(x->a, "/deployments/%.*s", STR_ARG(id)), paused ? STR("{\"paused\":true}") : STR("{\"paused\":false}"), err) < 0)
+    Str path = str_fmt(x->a, "/deployments/%.*s", STR_ARG(id));
+    if (api_patch(x, path, paused ? STR("{\"paused\":true}") : STR("{\"paused\":false}"), err) < 0)
         return -1;
     cli_ok(x, "%s deployment %.*s.", paused ? "Paused" : "Resumed", STR_ARG(quoted));
-    return 0;
+    return cli_result_at(x, path, err);
 }
 
 static int pause_deployment(struct cli *x, struct err *err)
@@ -482,18 +485,17 @@ static const struct command commands[] = {
                         {"watch-interval", NULL, VALUE_INT, OPTION_HIDDEN, "Not used"},
                         {"watch-timeout", NULL, VALUE_INT, 0, "Seconds after which watching ends"},
                         {"flow-run-name", NULL, VALUE_TEXT, 0, "The run's name; {parameter} puts one's value in"}, OPTION_OUTPUT)},
-    {.name = "ls", .summary = "List deployments", .run = ls, .args = ARGS({"flow-names", "Only deployments of these flows", .optional = true, .many = true}),
-     .options = OPTIONS({"flow-name", NULL, VALUE_TEXT, OPTION_LIST, "Only deployments of this flow"},
-                        {"by-created", NULL, VALUE_FLAG, 0, "Newest first, instead of by name"},
+    {.name = "ls", .summary = "List deployments", .run = ls, .args = ARGS({"flow-name", "Only deployments of these flows", .optional = true, .many = true}),
+     .options = OPTIONS({"by-created", NULL, VALUE_FLAG, 0, "Newest first, instead of by name"},
                         {"pool", NULL, VALUE_TEXT, OPTION_LIST, "Only deployments of this work pool"},
                         {"tag", NULL, VALUE_TEXT, OPTION_LIST, "Only deployments with this tag"}, OPTION_OUTPUT)},
     {.name = "inspect", .summary = "Show a deployment", .run = inspect, .args = ARGS(NAME), .options = OPTIONS(OPTION_OUTPUT)},
-    {.name = "pause", .summary = "Start no scheduled runs of a deployment", .run = pause_deployment, .args = ARGS(NAME_OPTIONAL), .options = OPTIONS(OPTION_ID)},
-    {.name = "resume", .summary = "Start a paused deployment's runs again", .run = resume, .args = ARGS(NAME_OPTIONAL), .options = OPTIONS(OPTION_ID)},
-    {.name = "pause-schedule", .summary = "Start no scheduled runs of a deployment", .run = pause_deployment, .args = ARGS(NAME_OPTIONAL), .options = OPTIONS(OPTION_ID), .hidden = true},
-    {.name = "resume-schedule", .summary = "Start a paused deployment's runs again", .run = resume, .args = ARGS(NAME_OPTIONAL), .options = OPTIONS(OPTION_ID), .hidden = true},
+    {.name = "pause", .summary = "Start no scheduled runs of a deployment", .run = pause_deployment, .args = ARGS(NAME_OPTIONAL), .options = OPTIONS(OPTION_ID, OPTION_OUTPUT)},
+    {.name = "resume", .summary = "Start a paused deployment's runs again", .run = resume, .args = ARGS(NAME_OPTIONAL), .options = OPTIONS(OPTION_ID, OPTION_OUTPUT)},
+    {.name = "pause-schedule", .summary = "Start no scheduled runs of a deployment", .run = pause_deployment, .args = ARGS(NAME_OPTIONAL), .options = OPTIONS(OPTION_ID, OPTION_OUTPUT), .hidden = true},
+    {.name = "resume-schedule", .summary = "Start a paused deployment's runs again", .run = resume, .args = ARGS(NAME_OPTIONAL), .options = OPTIONS(OPTION_ID, OPTION_OUTPUT), .hidden = true},
     {.name = "delete", .summary = "Delete a deployment", .run = delete_deployment, .args = ARGS(NAME_OPTIONAL),
-     .options = OPTIONS(OPTION_ID, {"all", NULL, VALUE_FLAG, 0, "All that there are"}, OPTION_YES)},
+     .options = OPTIONS(OPTION_ID, {"all", NULL, VALUE_FLAG, 0, "All that there are"}, OPTION_YES, OPTION_OUTPUT)},
     {0},
 };
 

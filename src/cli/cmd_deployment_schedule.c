@@ -62,7 +62,7 @@ static int put_schedule(struct cli *x, struct jw *w, struct err *err)
     if (cron.p) {
         jw_kstr(w, "cron", cron);
         jw_kstr(w, "timezone", zone);
-        jw_kbool(w, "day_or", args_flag(&x->args, "day_or", true));
+        jw_kbool(w, "day_or", args_flag(&x->args, "day-or", true));
         return 0;
     }
     if (rrule.p)
@@ -109,18 +109,20 @@ static int create(struct cli *x, struct err *err)
     const struct json *old = json_getz(d, "schedules");
     size_t n = json_is(old, JSON_ARRAY) ? old->array.n : 0;
     bool replace = args_flag(&x->args, "replace", false) && n;
-    if (replace && !args_flag(&x->args, "accept-yes", false)) {
+    if (replace) {
         Str question = str_fmt(x->a, "Replace the %zu schedule%s that there %s?", n, n == 1 ? "" : "s", n == 1 ? "is" : "are");
         if (cli_confirm(x, question.p, "Schedule replacement cancelled.", err) < 0)
             return -1;
     }
     /* The new one first: where it is refused, the old ones stay. */
-    if (api_post(x, str_fmt(x->a, "/deployments/%.*s/schedules", STR_ARG(id)), buf_view(&b), NULL, err) < 0 ||
+    const struct json *created;
+    if (api_post(x, str_fmt(x->a, "/deployments/%.*s/schedules", STR_ARG(id)), buf_view(&b), &created, err) < 0 ||
         (replace && delete_schedules(x, id, old, err) < 0))
         return -1;
     if (!schedule_next(x->a, schedule, x->now, TIME_NONE, 1, &next))
         cli_note(x, "There is no time to come at which this schedule fires.");
     cli_ok(x, replace ? "Replaced existing deployment schedule(s) with new schedule!" : "Created deployment schedule!");
+    cli_result(x, json_is(created, JSON_ARRAY) && created->array.n == 1 ? &created->array.items[0] : created);
     return 0;
 }
 
@@ -175,10 +177,27 @@ static int set_active(struct cli *x, Str deployment, Str schedule, bool active, 
                      active ? STR("{\"active\":true}") : STR("{\"active\":false}"), err);
 }
 
+/* With -o json: the schedules as they are now. */
+static int show_again(struct cli *x, const struct items *schedules, struct err *err)
+{
+    struct items now = {0};
+    for (size_t i = 0; x->json && i < schedules->n; i++) {
+        const struct json *list;
+        Str deployment = field(schedules->v[i], "deployment_id"), id = field(schedules->v[i], "id");
+        if (api_get(x, str_fmt(x->a, "/deployments/%.*s/schedules", STR_ARG(deployment)), &list, err) < 0)
+            return -1;
+        for (size_t k = 0; json_is(list, JSON_ARRAY) && k < list->array.n; k++)
+            if (str_eq(field(&list->array.items[k], "id"), id))
+                vec_push(x->a, &now, &list->array.items[k]);
+    }
+    cli_result_items(x, &now);
+    return 0;
+}
+
 /* All schedules of all deployments that are not so already. */
 static int set_all(struct cli *x, bool active, struct err *err)
 {
-    struct items all;
+    struct items all, changed = {0};
     size_t n = 0;
     if (api_list(x, STR("/deployments/filter"), STR(""), INT_NONE, &all, err) < 0)
         return -1;
@@ -189,6 +208,7 @@ static int set_all(struct cli *x, bool active, struct err *err)
     }
     if (!n) {
         cli_note(x, "There are no schedules to %s.", active ? "resume" : "pause");
+        cli_result_items(x, &changed);
         return 0;
     }
     Str question = str_fmt(x->a, "%s %zu schedule%s?", active ? "Resume" : "Pause", n, n == 1 ? "" : "s");
@@ -204,11 +224,12 @@ static int set_all(struct cli *x, bool active, struct err *err)
             if (set_active(x, deployment, field(s, "id"), active, err) < 0)
                 return -1;
             Str text = schedule_text(x, json_getz(s, "schedule"));
-            cli_put(x, "%s schedule for deployment %.*s: %.*s\n", active ? "Resumed" : "Paused", STR_ARG(name), STR_ARG(text));
+            cli_say(x, "%s schedule for deployment %.*s: %.*s\n", active ? "Resumed" : "Paused", STR_ARG(name), STR_ARG(text));
+            vec_push(x->a, &changed, s);
         }
     }
     cli_ok(x, "%s %zu deployment schedule(s).", active ? "Resumed" : "Paused", n);
-    return 0;
+    return show_again(x, &changed, err);
 }
 
 static int change(struct cli *x, bool active, struct err *err)
@@ -233,7 +254,9 @@ static int change(struct cli *x, bool active, struct err *err)
     if (set_active(x, field(d, "id"), field(s, "id"), active, err) < 0)
         return -1;
     cli_ok(x, "%s schedule %.*s for deployment %.*s", active ? "Resumed" : "Paused", STR_ARG(text), STR_ARG(name));
-    return 0;
+    struct items one = {0};
+    vec_push(x->a, &one, s);
+    return show_again(x, &one, err);
 }
 
 static int pause_schedule(struct cli *x, struct err *err)
@@ -260,6 +283,7 @@ static int delete_schedule(struct cli *x, struct err *err)
         api_delete(x, str_fmt(x->a, "/deployments/%.*s/schedules/%.*s", STR_ARG(deployment), STR_ARG(own)), err) < 0)
         return -1;
     cli_ok(x, "Deleted deployment schedule %.*s", STR_ARG(id));
+    cli_result(x, s);
     return 0;
 }
 
@@ -273,6 +297,9 @@ static int clear(struct cli *x, struct err *err)
     if (cli_confirm(x, question.p, "Clearing schedules cancelled.", err) < 0 || delete_schedules(x, field(d, "id"), json_getz(d, "schedules"), err) < 0)
         return -1;
     cli_ok(x, "Cleared all schedules for deployment %.*s", STR_ARG(name));
+    const struct json *gone = json_getz(d, "schedules");
+    if (gone)
+        cli_result(x, gone);
     return 0;
 }
 
@@ -285,20 +312,20 @@ static const struct command commands[] = {
                         {"anchor-date", NULL, VALUE_TEXT, 0, "A time that intervals are counted from"},
                         {"rrule", NULL, VALUE_TEXT, 0, "An RFC 5545 rule, or JSON with rrule and timezone"},
                         {"cron", NULL, VALUE_TEXT, 0, "A cron expression"},
-                        {"day_or", NULL, VALUE_FLAG, OPTION_ON, "Cron: either of day of month and day of week is enough", .alias = "day-or"},
+                        {"day-or", NULL, VALUE_FLAG, OPTION_ON, "Cron: either of day of month and day of week is enough"},
                         {"timezone", NULL, VALUE_TEXT, 0, "Its time zone (UTC)"},
                         {"active", NULL, VALUE_FLAG, OPTION_ON, "It is in force at once"},
                         {"replace", NULL, VALUE_FLAG, 0, "Instead of those that there are"},
-                        {"accept-yes", "y", VALUE_FLAG, OPTION_NO_NEG, "Do it without asking"})},
+                        OPTION_YES, OPTION_OUTPUT)},
     {.name = "ls", .summary = "List a deployment's schedules", .run = ls, .args = ARGS(DEPLOYMENT), .options = OPTIONS(OPTION_OUTPUT)},
     {.name = "pause", .summary = "Start no runs by a schedule", .run = pause_schedule,
      .args = ARGS({"deployment-name", "flow/deployment", .optional = true}, {"schedule-id", "The schedule's id", .optional = true}),
-     .options = OPTIONS({"all", NULL, VALUE_FLAG, 0, "All schedules of all deployments"}, OPTION_YES)},
+     .options = OPTIONS({"all", NULL, VALUE_FLAG, 0, "All schedules of all deployments"}, OPTION_YES, OPTION_OUTPUT)},
     {.name = "resume", .summary = "Start runs by a paused schedule again", .run = resume,
      .args = ARGS({"deployment-name", "flow/deployment", .optional = true}, {"schedule-id", "The schedule's id", .optional = true}),
-     .options = OPTIONS({"all", NULL, VALUE_FLAG, 0, "All schedules of all deployments"}, OPTION_YES)},
-    {.name = "delete", .summary = "Delete a schedule", .run = delete_schedule, .args = ARGS(DEPLOYMENT, SCHEDULE), .options = OPTIONS(OPTION_YES)},
-    {.name = "clear", .summary = "Delete all of a deployment's schedules", .run = clear, .args = ARGS(DEPLOYMENT), .options = OPTIONS(OPTION_YES)},
+     .options = OPTIONS({"all", NULL, VALUE_FLAG, 0, "All schedules of all deployments"}, OPTION_YES, OPTION_OUTPUT)},
+    {.name = "delete", .summary = "Delete a schedule", .run = delete_schedule, .args = ARGS(DEPLOYMENT, SCHEDULE), .options = OPTIONS(OPTION_YES, OPTION_OUTPUT)},
+    {.name = "clear", .summary = "Delete all of a deployment's schedules", .run = clear, .args = ARGS(DEPLOYMENT), .options = OPTIONS(OPTION_YES, OPTION_OUTPUT)},
     {0},
 };
 

@@ -56,6 +56,7 @@ static int delete_run(struct cli *x, struct err *err)
     if (cli_confirm(x, question.p, "Deletion aborted!", err) < 0 || api_delete(x, str_fmt(x->a, "/flow_runs/%.*s", STR_ARG(id)), err) < 0)
         return -1;
     cli_ok(x, "Successfully deleted flow run '%.*s'.", STR_ARG(id));
+    cli_result(x, run);
     return 0;
 }
 
@@ -81,13 +82,13 @@ static int cancel(struct cli *x, struct err *err)
     if (set_state(x, id, STR("{\"type\":\"CANCELLING\",\"name\":\"Cancelling\"}"), /* force= */ false, err) < 0)
         return err->code == ERR_CONFLICT ? err_wrap(err, "Flow run '%.*s' was not cancelled. Reason", STR_ARG(id)) : -1;
     cli_ok(x, "Flow run '%.*s' is scheduled for cancellation.", STR_ARG(id));
-    return 0;
+    return cli_result_at(x, str_fmt(x->a, "/flow_runs/%.*s", STR_ARG(id)), err);
 }
 
 static int retry(struct cli *x, struct err *err)
 {
     const struct json *run;
-    if (find(x, &run, err) < 0)
+    if (run_find(x, args_text(&x->args, "id-or-name"), &run, err) < 0)
         return -1;
     Str id = field(run, "id"), type = field(run, "state_type"), name = field(run, "state_name");
     if (!state_is_final(type))
@@ -99,7 +100,7 @@ static int retry(struct cli *x, struct err *err)
     if (set_state(x, id, state, /* force= */ true, err) < 0)
         return err_wrap(err, "flow run '%.*s' is not tried again", STR_ARG(id));
     cli_ok(x, "Flow run '%.*s' is scheduled to run again.", STR_ARG(id));
-    return 0;
+    return cli_result_at(x, str_fmt(x->a, "/flow_runs/%.*s", STR_ARG(id)), err);
 }
 
 static int logs(struct cli *x, struct err *err)
@@ -112,6 +113,8 @@ static int logs(struct cli *x, struct err *err)
         return err_set(err, ERR_INVALID, "Please provide either a `head` or `tail` option but not both.");
     if (n != INT_NONE && n < 1)
         return err_set(err, ERR_INVALID, "--num-logs is at least 1");
+    if (follow && x->json)
+        return err_set(err, ERR_INVALID, "--follow shows lines as they come: it does not go with --output json");
     if (follow && (reverse || head || tail || n != INT_NONE))
         return err_set(err, ERR_INVALID, "--follow shows all lines as they come: it goes with none of --head, --tail, --reverse and --num-logs");
     if (find(x, &run, err) < 0)
@@ -150,8 +153,9 @@ static int watch(struct cli *x, struct err *err)
     Str id = field(run, "id");
     if (state_is_final(field(run, "state_type")))
         cli_note(x, "Flow run '%.*s' is over already.", STR_ARG(id));
-    else if (watch_run(x, run, WATCH_ALL, timeout == INT_NONE ? 0 : timeout * SEC, &run, err) < 0)
+    else if (watch_run(x, run, x->json ? WATCH_NOTHING : WATCH_ALL, timeout == INT_NONE ? 0 : timeout * SEC, &run, err) < 0)
         return -1;
+    cli_result(x, run);
     Str type = field(run, "state_type"), name = field(run, "state_name");
     if (!str_eq(type, STR("COMPLETED")))
         return err_set(err, ERR_CONFLICT, "Flow run '%.*s' ended in state '%.*s'.", STR_ARG(id), STR_ARG(name));
@@ -177,10 +181,10 @@ static const struct command commands[] = {
                         {"reverse", "r", VALUE_FLAG, 0, "Newest first"}, {"tail", "t", VALUE_FLAG, 0, "The last lines (20)"},
                         {"follow", "f", VALUE_FLAG, 0, "Go on as lines come, to the run's end"}, OPTION_OUTPUT)},
     {.name = "watch", .summary = "Follow a run to its end; fails where it fails", .run = watch, .args = ARGS(RUN_ID),
-     .options = OPTIONS({"timeout", NULL, VALUE_INT, 0, "Seconds after which to give up"})},
-    {.name = "cancel", .summary = "Cancel a run", .run = cancel, .args = ARGS(RUN_ID)},
-    {.name = "retry", .summary = "Run an ended run of a deployment again", .run = retry, .args = ARGS(RUN_ID)},
-    {.name = "delete", .summary = "Delete a run and its history", .run = delete_run, .args = ARGS(RUN_ID), .options = OPTIONS(OPTION_YES)},
+     .options = OPTIONS({"timeout", NULL, VALUE_INT, 0, "Seconds after which to give up"}, OPTION_OUTPUT)},
+    {.name = "cancel", .summary = "Cancel a run", .run = cancel, .args = ARGS(RUN_ID), .options = OPTIONS(OPTION_OUTPUT)},
+    {.name = "retry", .summary = "Run an ended run of a deployment again", .run = retry, .args = ARGS({"id-or-name", "The run's id, or its name"}), .options = OPTIONS(OPTION_OUTPUT)},
+    {.name = "delete", .summary = "Delete a run and its history", .run = delete_run, .args = ARGS(RUN_ID), .options = OPTIONS(OPTION_YES, OPTION_OUTPUT)},
     {0},
 };
 

@@ -21,13 +21,15 @@ static int tag_missing(struct cli *x, struct err *err)
 
 static int tag_create(struct cli *x, struct err *err)
 {
+    const struct json *v;
     Str tag = args_text(&x->args, "tag"), quoted = json_quote(x->a, tag), limit = args_text(&x->args, "concurrency-limit");
-    if (api_post(x, STR("/concurrency_limits/"), str_fmt(x->a, "{\"tag\":%.*s,\"concurrency_limit\":%.*s}", STR_ARG(quoted), STR_ARG(limit)), NULL, err) < 0)
+    if (api_post(x, STR("/concurrency_limits/"), str_fmt(x->a, "{\"tag\":%.*s,\"concurrency_limit\":%.*s}", STR_ARG(quoted), STR_ARG(limit)), &v, err) < 0)
         return -1;
     cli_ok(x, "Created concurrency limit with properties:");
     cli_ok(x, "    tag - '%.*s'", STR_ARG(tag));
     cli_ok(x, "    concurrency_limit - %.*s", STR_ARG(limit));
-    cli_put(x, "\nHow it fares: %s concurrency-limit inspect %.*s\n", x->program, STR_ARG(tag));
+    cli_result(x, v);
+    cli_say(x, "\nHow it fares: %s concurrency-limit inspect %.*s\n", x->program, STR_ARG(tag));
     return 0;
 }
 
@@ -79,7 +81,7 @@ static int tag_reset(struct cli *x, struct err *err)
     if (api_post(x, str_fmt(x->a, "%.*s/reset", STR_ARG(path)), STR("{\"slot_override\":null}"), NULL, err) < 0)
         return tag_missing(x, err);
     cli_ok(x, "Reset concurrency limit set on the tag: %.*s", STR_ARG(tag));
-    return 0;
+    return cli_result_at(x, path, err);
 }
 
 static int tag_delete(struct cli *x, struct err *err)
@@ -91,6 +93,7 @@ static int tag_delete(struct cli *x, struct err *err)
     if (cli_confirm(x, question.p, "Deletion aborted.", err) < 0 || api_delete(x, tag_path(x), err) < 0)
         return -1;
     cli_ok(x, "Deleted concurrency limit set on the tag: %.*s", STR_ARG(tag));
+    cli_result(x, v);
     return 0;
 }
 
@@ -202,6 +205,7 @@ static int limit_create(struct cli *x, struct err *err)
         return err->code == ERR_CONFLICT ? err_set(err, ERR_CONFLICT, "Global concurrency limit %.*s already exists.", STR_ARG(quoted)) : -1;
     Str id = field(v, "id");
     cli_ok(x, "Created global concurrency limit with name %.*s and ID '%.*s'. Shown by `%s gcl inspect`.", STR_ARG(quoted), STR_ARG(id), x->program);
+    cli_result(x, v);
     return 0;
 }
 
@@ -232,7 +236,7 @@ static int limit_update(struct cli *x, struct err *err)
     if (limit_patch(x, buf_view(&b), err) < 0)
         return -1;
     cli_ok(x, "Updated global concurrency limit with name %.*s.", STR_ARG(quoted));
-    return 0;
+    return cli_result_at(x, limit_path(x), err);
 }
 
 static int set_active(struct cli *x, bool active, struct err *err)
@@ -246,7 +250,7 @@ static int set_active(struct cli *x, bool active, struct err *err)
     if (limit_patch(x, active ? STR("{\"active\":true}") : STR("{\"active\":false}"), err) < 0)
         return -1;
     cli_ok(x, "%s global concurrency limit with name %.*s.", active ? "Enabled" : "Disabled", STR_ARG(quoted));
-    return 0;
+    return cli_result_at(x, limit_path(x), err);
 }
 
 static int limit_enable(struct cli *x, struct err *err)
@@ -268,6 +272,7 @@ static int limit_delete(struct cli *x, struct err *err)
     if (cli_confirm(x, question.p, "Deletion aborted.", err) < 0 || api_delete(x, limit_path(x), err) < 0)
         return -1;
     cli_ok(x, "Deleted global concurrency limit with name %.*s.", STR_ARG(quoted));
+    cli_result(x, v);
     return 0;
 }
 
@@ -275,12 +280,12 @@ static int limit_delete(struct cli *x, struct err *err)
 #define NAME {"name", "The limit's name"}
 
 static const struct command tag_commands[] = {
-    {.name = "create", .summary = "Bound the task runs of a tag", .run = tag_create, .args = ARGS(TAG, {"concurrency-limit", "Most at once", VALUE_INT})},
+    {.name = "create", .summary = "Bound the task runs of a tag", .run = tag_create, .args = ARGS(TAG, {"concurrency-limit", "Most at once", VALUE_INT}), .options = OPTIONS(OPTION_OUTPUT)},
     {.name = "ls", .summary = "List limits of tags", .run = tag_ls,
      .options = OPTIONS({"limit", NULL, VALUE_INT, 0, "At most this many (15)"}, {"offset", NULL, VALUE_INT, 0, "Leave out the first so many"}, OPTION_OUTPUT)},
     {.name = "inspect", .summary = "Show a tag's limit and what holds its slots", .run = tag_inspect, .args = ARGS(TAG), .options = OPTIONS(OPTION_OUTPUT)},
-    {.name = "reset", .summary = "Free all slots of a tag", .run = tag_reset, .args = ARGS(TAG)},
-    {.name = "delete", .summary = "Delete a tag's limit", .run = tag_delete, .args = ARGS(TAG), .options = OPTIONS(OPTION_YES)},
+    {.name = "reset", .summary = "Free all slots of a tag", .run = tag_reset, .args = ARGS(TAG), .options = OPTIONS(OPTION_OUTPUT)},
+    {.name = "delete", .summary = "Delete a tag's limit", .run = tag_delete, .args = ARGS(TAG), .options = OPTIONS(OPTION_YES, OPTION_OUTPUT)},
     {0},
 };
 
@@ -290,13 +295,13 @@ static const struct command limit_commands[] = {
      .options = OPTIONS(OPTION_OUTPUT, {"file", "f", VALUE_PATH, 0, "Write it to this file"})},
     {.name = "create", .summary = "Make a global limit", .run = limit_create, .args = ARGS(NAME),
      .options = OPTIONS({"limit", "l", VALUE_INT, OPTION_REQUIRED, "Most at once"}, {"disable", NULL, VALUE_FLAG, 0, "Not in force yet"},
-                        {"active-slots", NULL, VALUE_INT, 0, "Slots taken at first (0)"}, {"slot-decay-per-second", NULL, VALUE_FLOAT, 0, "How fast slots free themselves: a rate limit (0)"})},
+                        {"active-slots", NULL, VALUE_INT, 0, "Slots taken at first (0)"}, {"slot-decay-per-second", NULL, VALUE_FLOAT, 0, "How fast slots free themselves: a rate limit (0)"}, OPTION_OUTPUT)},
     {.name = "update", .summary = "Change a global limit", .run = limit_update, .args = ARGS(NAME),
      .options = OPTIONS({"enable", NULL, VALUE_FLAG, 0, "Put it in force"}, {"disable", NULL, VALUE_FLAG, 0, "Take it out of force"}, {"limit", "l", VALUE_INT, 0, "Most at once"},
-                        {"active-slots", NULL, VALUE_INT, 0, "Slots taken"}, {"slot-decay-per-second", NULL, VALUE_FLOAT, 0, "How fast slots free themselves"})},
-    {.name = "enable", .summary = "Put a global limit in force", .run = limit_enable, .args = ARGS(NAME)},
-    {.name = "disable", .summary = "Take a global limit out of force", .run = limit_disable, .args = ARGS(NAME)},
-    {.name = "delete", .summary = "Delete a global limit", .run = limit_delete, .args = ARGS(NAME), .options = OPTIONS(OPTION_YES)},
+                        {"active-slots", NULL, VALUE_INT, 0, "Slots taken"}, {"slot-decay-per-second", NULL, VALUE_FLOAT, 0, "How fast slots free themselves"}, OPTION_OUTPUT)},
+    {.name = "enable", .summary = "Put a global limit in force", .run = limit_enable, .args = ARGS(NAME), .options = OPTIONS(OPTION_OUTPUT)},
+    {.name = "disable", .summary = "Take a global limit out of force", .run = limit_disable, .args = ARGS(NAME), .options = OPTIONS(OPTION_OUTPUT)},
+    {.name = "delete", .summary = "Delete a global limit", .run = limit_delete, .args = ARGS(NAME), .options = OPTIONS(OPTION_YES, OPTION_OUTPUT)},
     {0},
 };
 

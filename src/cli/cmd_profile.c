@@ -7,6 +7,17 @@ static int not_found(struct cli *x, Str name, struct err *err)
     return err_set(err, ERR_NOT_FOUND, "Profile '%.*s' not found.", STR_ARG(name));
 }
 
+static void put_settings(struct jw *w, const struct profile *f, bool secrets)
+{
+    jw_object(w);
+    for (size_t i = 0; i < f->settings.n; i++) {
+        const struct setting *row = setting_find(f->settings.v[i].key);
+        jw_key(w, f->settings.v[i].key);
+        jw_str(w, row && setting_is_secret(row) && !secrets ? STR("********") : f->settings.v[i].value);
+    }
+    jw_end(w);
+}
+
 /* Names of the file, then those that are always there. */
 static struct strs names_of(struct cli *x)
 {
@@ -52,6 +63,23 @@ static int ls(struct cli *x, struct err *err)
     return 0;
 }
 
+/* With -o json: a profile, its secrets covered. */
+static void profile_result(struct cli *x, const struct profile *f)
+{
+    if (!x->json)
+        return;
+    struct jw w = jw_on(&x->out);
+    const struct profiles *p = settings_profiles(x->settings);
+    w.indent = 2;
+    jw_object(&w);
+    jw_kstr(&w, "name", f->name);
+    jw_kbool(&w, "active", p->active.p ? str_eq(p->active, f->name) : str_eq(settings_profile(x->settings), f->name));
+    jw_key(&w, STR("settings"));
+    put_settings(&w, f, /* secrets= */ false);
+    jw_end(&w);
+    buf_char(&x->out, '\n');
+}
+
 static struct profile *copy_profile(struct cli *x, Str name, const struct profile *from)
 {
     struct profiles *p = settings_profiles(x->settings);
@@ -76,7 +104,8 @@ static int create(struct cli *x, struct err *err)
     if (profiles_save(settings_profiles(x->settings), err) < 0)
         return -1;
     cli_ok(x, "Created profile '%.*s'%s%.*s.", STR_ARG(name), from.p ? " with the settings of " : "", from.p ? (int)from.n : 0, from.p ? from.p : "");
-    cli_put(x, "To make it the active one: %s profile use '%.*s'\nFor one command: %s --profile '%.*s' …\n", x->program, STR_ARG(name), x->program, STR_ARG(name));
+    profile_result(x, settings_profile_find(x->settings, name));
+    cli_say(x, "To make it the active one: %s profile use '%.*s'\nFor one command: %s --profile '%.*s' …\n", x->program, STR_ARG(name), x->program, STR_ARG(name));
     return 0;
 }
 
@@ -94,7 +123,7 @@ static int use(struct cli *x, struct err *err)
     if (!now)
         return -1;
     x->settings = now;
-    struct progress *shown = progress_begin(x, STR("Checking API connectivity..."));
+    struct progress *shown = x->json ? NULL : progress_begin(x, STR("Checking API connectivity..."));
     struct client_options o = cli_client_options(x);
     o.timeout = 3 * SEC;
     o.retries = 0;
@@ -107,6 +136,7 @@ static int use(struct cli *x, struct err *err)
         cli_note(x, "Profile '%.*s' is active, but its server does not answer: %s", STR_ARG(name), rc < 0 ? fault.text : "it is no server of this kind");
     else
         cli_ok(x, "Connected to server using profile '%.*s'", STR_ARG(name));
+    profile_result(x, settings_profile_find(x->settings, name));
     return rc < 0 && x->as_prefect ? 1 : 0;
 }
 
@@ -119,28 +149,22 @@ static int inspect(struct cli *x, struct err *err)
     if (!f)
         return not_found(x, name, err);
     bool show = args_flag(&x->args, "show-secrets", false);
-    struct jw w = jw_on(&x->out);
-    w.indent = 2;
-    if (x->json)
-        jw_object(&w);
+    if (x->json) {
+        struct jw w = jw_on(&x->out);
+        w.indent = 2;
+        put_settings(&w, f, show);
+        buf_char(&x->out, '\n');
+        return 0;
+    }
     for (size_t i = 0; i < f->settings.n; i++) {
         Str key = f->settings.v[i].key, value = f->settings.v[i].value;
         const struct setting *row = setting_find(key);
         if (row && setting_is_secret(row) && !show)
             value = STR("********");
-        if (x->json) {
-            jw_key(&w, key);
-            jw_str(&w, value);
-        } else {
-            cli_put(x, "%.*s='%.*s'\n", STR_ARG(key), STR_ARG(value));
-        }
+        cli_put(x, "%.*s='%.*s'\n", STR_ARG(key), STR_ARG(value));
     }
-    if (x->json) {
-        jw_end(&w);
-        buf_char(&x->out, '\n');
-    } else if (!f->settings.n) {
+    if (!f->settings.n)
         cli_put(x, "Profile '%.*s' is empty.\n", STR_ARG(name));
-    }
     return 0;
 }
 
@@ -160,6 +184,7 @@ static int rename_profile(struct cli *x, struct err *err)
     if (profiles_save(p, err) < 0)
         return -1;
     cli_ok(x, "Renamed profile '%.*s' to '%.*s'.", STR_ARG(old), STR_ARG(name));
+    profile_result(x, profiles_find(p, name));
     return 0;
 }
 
@@ -176,10 +201,12 @@ static int delete_profile(struct cli *x, struct err *err)
     Str question = str_fmt(x->a, "Delete profile '%.*s'?", STR_ARG(name));
     if (cli_confirm(x, question.p, "Deletion aborted.", err) < 0)
         return -1;
+    struct profile gone = *profiles_find(p, name);
     profiles_remove(p, name);
     if (profiles_save(p, err) < 0)
         return -1;
     cli_ok(x, "Removed profile '%.*s'.", STR_ARG(name));
+    profile_result(x, &gone);
     return 0;
 }
 
@@ -187,12 +214,16 @@ static int populate(struct cli *x, struct err *err)
 {
     struct profiles *p = settings_profiles(x->settings);
     const struct profiles *below = settings_builtin_profiles(x->settings);
-    size_t n = 0;
+    struct strs added = {0};
     for (size_t i = 0; i < below->list.n; i++)
         if (!profiles_find(p, below->list.v[i].name)) {
             copy_profile(x, below->list.v[i].name, &below->list.v[i]);
-            n++;
+            vec_push(x->a, &added, below->list.v[i].name);
         }
+    size_t n = added.n;
+    Str list = json_strings(x->a, added);
+    if (x->json)
+        cli_put(x, "[%.*s]\n", STR_ARG(list));
     if (!n) {
         cli_ok(x, "No changes needed: the file has all profiles that are always there.");
         return 0;
@@ -208,13 +239,14 @@ static int populate(struct cli *x, struct err *err)
 static const struct command commands[] = {
     {.name = "ls", .summary = "List profiles", .run = ls, .options = OPTIONS(OPTION_OUTPUT)},
     {.name = "create", .summary = "Make a profile", .run = create, .args = ARGS({"name", "Its name"}),
-     .options = OPTIONS({"from", NULL, VALUE_TEXT, 0, "Begin with the settings of this one"})},
-    {.name = "use", .summary = "Make a profile the active one", .run = use, .args = ARGS({"name", "Its name"})},
+     .options = OPTIONS({"from", NULL, VALUE_TEXT, 0, "Begin with the settings of this one"}, OPTION_OUTPUT)},
+    {.name = "use", .summary = "Make a profile the active one", .run = use, .args = ARGS({"name", "Its name"}), .options = OPTIONS(OPTION_OUTPUT)},
     {.name = "inspect", .summary = "Show a profile's settings", .run = inspect, .args = ARGS({"name", "Its name; else the active one", .optional = true}),
      .options = OPTIONS({"show-secrets", NULL, VALUE_FLAG, 0, "Passwords and keys in clear"}, OPTION_OUTPUT)},
-    {.name = "rename", .summary = "Give a profile another name", .run = rename_profile, .args = ARGS({"name", "The present name"}, {"new-name", "The new one"})},
-    {.name = "delete", .summary = "Delete a profile", .run = delete_profile, .args = ARGS({"name", "Its name"}), .options = OPTIONS(OPTION_YES)},
-    {.name = "populate-defaults", .summary = "Write the profiles that are always there into the file", .run = populate},
+    {.name = "rename", .summary = "Give a profile another name", .run = rename_profile, .args = ARGS({"name", "The present name"}, {"new-name", "The new one"}),
+     .options = OPTIONS(OPTION_OUTPUT)},
+    {.name = "delete", .summary = "Delete a profile", .run = delete_profile, .args = ARGS({"name", "Its name"}), .options = OPTIONS(OPTION_YES, OPTION_OUTPUT)},
+    {.name = "populate-defaults", .summary = "Write the profiles that are always there into the file", .run = populate, .options = OPTIONS(OPTION_OUTPUT)},
     {0},
 };
 

@@ -29,8 +29,12 @@ static int reference(struct cli *x, struct err *err)
         help_reference(&command_root, "millpond", &x->out);
         return 0;
     }
+    if (str_eq(page, STR("tree"))) {
+        help_tree(&command_root, &x->out);
+        return 0;
+    }
     if (!str_eq(page, STR("settings")))
-        return err_set(err, ERR_INVALID, "there are two pages: commands and settings");
+        return err_set(err, ERR_INVALID, "there are the pages commands and settings, and tree, which is the first as JSON");
     settings_page(x);
     return 0;
 }
@@ -168,7 +172,7 @@ static int completion(struct cli *x, struct err *err)
 }
 
 const struct command command_reference = {
-    .name = "reference", .summary = "Print a reference page as Markdown", .run = reference, .hidden = true, .args = ARGS({"page", "commands or settings"})};
+    .name = "reference", .summary = "Print a reference page as Markdown", .run = reference, .hidden = true, .args = ARGS({"page", "commands or settings; tree: the commands as JSON"})};
 const struct command command_complete = {
     .name = "complete", .summary = "Print what the last word may become", .run = complete, .hidden = true,
     .args = ARGS({"words", "The words so far", .optional = true, .many = true})};

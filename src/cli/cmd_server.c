@@ -195,19 +195,27 @@ static int start(struct cli *x, struct err *err)
 
 /* --- stop --- */
 
+static void stop_result(struct cli *x, const char *status)
+{
+    if (x->json)
+        cli_put(x, "{\n  \"status\": \"%s\"\n}\n", status);
+}
+
 static int stop(struct cli *x, struct err *err)
 {
     Str path = pid_path(x), text;
     int64_t pid;
     int fd = open(path.p, O_RDWR | O_CLOEXEC);
     if (fd < 0) {
-        cli_put(x, "No server running in the background.\n");
+        cli_say(x, "No server running in the background.\n");
+        stop_result(x, "not_running");
         return 0;
     }
     if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
         unlink(path.p);
         close(fd);
-        cli_put(x, "No server running in the background: the one that was there is gone.\n");
+        cli_say(x, "No server running in the background: the one that was there is gone.\n");
+        stop_result(x, "not_running");
         return 0;
     }
     int rc = 0;
@@ -220,8 +228,10 @@ static int stop(struct cli *x, struct err *err)
         if (time_monotonic() > begun + STOP_WAIT)
             rc = err_set(err, ERR_BUSY, "the server (process %lld) is still finishing what it has accepted", (long long)pid);
     close(fd);
-    if (rc == 0)
+    if (rc == 0) {
         cli_ok(x, "Server stopped!");
+        stop_result(x, "stopped");
+    }
     return rc;
 }
 
@@ -296,13 +306,13 @@ static const struct command commands[] = {
                         {"log-file", NULL, VALUE_PATH, 0, "Log to this file; SIGHUP opens it anew", .setting = "server.log_file"},
                         {"managed", NULL, VALUE_FLAG, OPTION_ON, "Run managed pools here", .setting = "server.managed"},
                         {"forget-secrets", NULL, VALUE_FLAG, OPTION_NO_NEG, "The seal.key is lost: delete the block documents that it sealed, and start with the one that is there"},
-                        {"background", "b", VALUE_FLAG, OPTION_NO_NEG, "Return when it listens, and let it run"},
+                        {"background", "b", VALUE_FLAG, 0, "Return when it listens, and let it run"},
                         {"keep-alive-timeout", NULL, VALUE_INT, OPTION_HIDDEN, "Not used"},
                         {"scheduler", NULL, VALUE_FLAG, OPTION_HIDDEN, "Not used"}, {"late-runs", NULL, VALUE_FLAG, OPTION_HIDDEN, "Not used"},
                         {"analytics-on", NULL, VALUE_FLAG, OPTION_HIDDEN, "Not used: there is nothing that reports home", .negative = "analytics-off"},
                         {"ui", NULL, VALUE_FLAG, OPTION_HIDDEN, "Not used"}, {"no-services", NULL, VALUE_FLAG, OPTION_HIDDEN | OPTION_NO_NEG, "Not used"},
                         {"workers", NULL, VALUE_INT, OPTION_HIDDEN, "Not used: one process serves on all cores"})},
-    {.name = "stop", .summary = "Stop the server that runs in the background", .run = stop},
+    {.name = "stop", .summary = "Stop the server that runs in the background", .run = stop, .options = OPTIONS(OPTION_OUTPUT)},
     {.name = "status", .summary = "Say whether the server answers", .run = status,
      .options = OPTIONS({"wait", NULL, VALUE_FLAG, 0, "Wait until it does"}, {"timeout", "t", VALUE_INT, 0, "Seconds to wait at most; 0 is without end"}, OPTION_OUTPUT)},
     {0},

@@ -99,8 +99,8 @@ static int set(struct cli *x, struct err *err)
     jw_end(&w);
     if (exists ? api_patch(x, variable_path(x, name), buf_view(&b), err) < 0 : api_post(x, STR("/variables/"), buf_view(&b), NULL, err) < 0)
         return -1;
-    cli_put(x, "Set variable %.*s.\n", STR_ARG(quoted));
-    return 0;
+    cli_say(x, "Set variable %.*s.\n", STR_ARG(quoted));
+    return cli_result_at(x, variable_path(x, name), err);
 }
 
 static int unset(struct cli *x, struct err *err)
@@ -109,7 +109,8 @@ static int unset(struct cli *x, struct err *err)
     Str name = args_text(&x->args, "name"), quoted = text_quoted(x->a, name), question = str_fmt(x->a, "Delete variable %.*s?", STR_ARG(quoted));
     if (find(x, &v, err) < 0 || cli_confirm(x, question.p, "Unset aborted.", err) < 0 || api_delete(x, variable_path(x, name), err) < 0)
         return -1;
-    cli_put(x, "Unset variable %.*s.\n", STR_ARG(quoted));
+    cli_say(x, "Unset variable %.*s.\n", STR_ARG(quoted));
+    cli_result(x, v);
     return 0;
 }
 
@@ -118,10 +119,10 @@ static int unset(struct cli *x, struct err *err)
 static const struct command commands[] = {
     {.name = "ls", .summary = "List variables", .run = ls, .options = OPTIONS({"limit", NULL, VALUE_INT, 0, "At most this many (100)"}, OPTION_OUTPUT)},
     {.name = "inspect", .summary = "Show a variable", .run = inspect, .args = ARGS(NAME), .options = OPTIONS(OPTION_OUTPUT)},
-    {.name = "get", .summary = "Print a variable's value", .run = get, .args = ARGS(NAME)},
+    {.name = "get", .summary = "Print a variable's value", .run = get, .args = ARGS(NAME), .options = OPTIONS(OPTION_OUTPUT)},
     {.name = "set", .summary = "Set a variable", .run = set, .args = ARGS(NAME, {"value", "JSON, or a text"}),
-     .options = OPTIONS({"overwrite", NULL, VALUE_FLAG, 0, "Also where it exists"}, {"tag", NULL, VALUE_TEXT, OPTION_LIST, "A tag"})},
-    {.name = "unset", .alias = "delete", .summary = "Delete a variable", .run = unset, .args = ARGS(NAME), .options = OPTIONS(OPTION_YES)},
+     .options = OPTIONS({"overwrite", NULL, VALUE_FLAG, 0, "Also where it exists"}, {"tag", NULL, VALUE_TEXT, OPTION_LIST, "A tag"}, OPTION_OUTPUT)},
+    {.name = "unset", .alias = "delete", .summary = "Delete a variable", .run = unset, .args = ARGS(NAME), .options = OPTIONS(OPTION_YES, OPTION_OUTPUT)},
     {0},
 };
 

@@ -45,6 +45,11 @@ static Str first_line(struct cli *x, const char *program, char *const *argv)
     return str_dup(x->a, str_trim(line));
 }
 
+struct shown {
+    const char *key, *label;
+    Str value;
+};
+
 static void line(struct cli *x, const char *label, Str value)
 {
     cli_put(x, "%-21s %.*s\n", label, STR_ARG(value));
@@ -61,16 +66,39 @@ static int version(struct cli *x, struct err *err)
         python_version = str_sub(python_version, 7, SIZE_MAX);
     for (char *c = uname(&u) == 0 ? u.sysname : NULL; c && *c; c++)
         *c = *c >= 'A' && *c <= 'Z' ? (char)(*c + 32) : *c;
-    line(x, "Version:", x->as_prefect ? STR(PREFECT_VERSION) : STR(MILLPOND_VERSION));
-    if (x->as_prefect)
-        line(x, "Millpond version:", STR(MILLPOND_VERSION));
-    line(x, "API version:", STR("0.8.4"));
-    line(x, "Python version:", python_version);
-    line(x, "OS/Arch:", str_fmt(x->a, "%s/%s", u.sysname, u.machine));
-    line(x, "Profile:", settings_profile(x->settings));
-    line(x, "Server type:", str_of(server_type(x)));
+    const struct shown rows[] = {
+        {"version", "Version:", x->as_prefect ? STR(PREFECT_VERSION) : STR(MILLPOND_VERSION)},
+        {"millpond_version", "Millpond version:", x->as_prefect ? STR(MILLPOND_VERSION) : STR_NONE},
+        {"api_version", "API version:", STR("0.8.4")},
+        {"python_version", "Python version:", python_version},
+        {"os_arch", "OS/Arch:", str_fmt(x->a, "%s/%s", u.sysname, u.machine)},
+        {"profile", "Profile:", settings_profile(x->settings)},
+        {"server_type", "Server type:", str_of(server_type(x))},
+    };
+    Str kind = str_starts(database.p ? database : STR(""), STR("postgres")) ? STR("postgresql") : STR("sqlite");
+    if (x->json) {
+        struct jw w = jw_on(&x->out);
+        w.indent = 2;
+        jw_object(&w);
+        for (size_t i = 0; i < COUNT_OF(rows); i++) {
+            if (rows[i].value.p) {
+                jw_key(&w, str_of(rows[i].key));
+                jw_str(&w, rows[i].value);
+            }
+        }
+        jw_key(&w, STR("server"));
+        jw_object(&w);
+        jw_kstr(&w, "database", kind);
+        jw_end(&w);
+        jw_end(&w);
+        buf_char(&x->out, '\n');
+        return 0;
+    }
+    for (size_t i = 0; i < COUNT_OF(rows); i++)
+        if (rows[i].value.p)
+            line(x, rows[i].label, rows[i].value);
     cli_put(x, "Server:\n");
-    line(x, "  Database:", str_starts(database.p ? database : STR(""), STR("postgres")) ? STR("postgresql") : STR("sqlite"));
+    line(x, "  Database:", kind);
     return 0;
 }
 
@@ -79,6 +107,11 @@ int cli_open_page(struct cli *x, Str url, struct err *err)
     char opener[] = "xdg-open";
     char *argv[] = {opener, str_z(x->a, url), NULL};
     pid_t pid;
+    if (x->json) {
+        Str quoted = json_quote(x->a, url);
+        cli_put(x, "{\n  \"url\": %.*s\n}\n", STR_ARG(quoted));
+        return 0;
+    }
     cli_put(x, "%.*s\n", STR_ARG(url));
     if (!x->terminal)
         return 0; /* the address is the answer */
@@ -93,11 +126,11 @@ static int dashboard_open(struct cli *x, struct err *err)
 }
 
 static const struct command dashboard[] = {
-    {.name = "open", .summary = "Open the server's page in a browser", .run = dashboard_open},
+    {.name = "open", .summary = "Open the server's page in a browser", .run = dashboard_open, .options = OPTIONS(OPTION_OUTPUT)},
     {0},
 };
 
 const struct command command_version = {
     .name = "version", .summary = "Show versions and what this installation uses", .run = version,
-    .options = OPTIONS({"omit-integrations", NULL, VALUE_FLAG, OPTION_HIDDEN, "Not used"})};
+    .options = OPTIONS({"omit-integrations", NULL, VALUE_FLAG, OPTION_HIDDEN, "Not used"}, OPTION_OUTPUT)};
 const struct command command_dashboard = {.name = "dashboard", .summary = "The server's page", .commands = dashboard};

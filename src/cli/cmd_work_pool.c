@@ -15,6 +15,10 @@ static const char *status_text(const struct json *pool)
 
 static void print_summary(struct cli *x, const struct json *pool)
 {
+    if (x->json) {
+        text_json(&x->out, pool);
+        return;
+    }
     Str id = field(pool, "id"), type = field(pool, "type"), description = field(pool, "description");
     Str name = url_segment(x->a, field(pool, "name")), url = ui_page(x, "/work-pools/work-pool/%.*s", STR_ARG(name));
     cli_put(x, "└── UUID: %.*s\n", STR_ARG(id));
@@ -63,6 +67,8 @@ static int set_as_default(struct cli *x, Str name, struct err *err)
     profile_set(p, f, key, name);
     if (profiles_save(p, err) < 0)
         return -1;
+    if (x->json)
+        return 0;
     cli_put(x, "Deployments that name no pool now go to it (profile '%.*s'); another one is set by\n\n\t", STR_ARG(active));
     cli_styled(x, STYLE_BLUE, "%s config set %.*s=<work-pool-name>", x->program, STR_ARG(key));
     cli_put(x, "\n\n");
@@ -86,7 +92,7 @@ static int overwrite(struct cli *x, Str name, const struct json *template, struc
         return -1;
     Str quoted = text_quoted(x->a, name);
     cli_ok(x, "Updated work pool %.*s!", STR_ARG(quoted));
-    cli_put(x, "\n");
+    cli_say(x, "\n");
     print_summary(x, pool);
     return 0;
 }
@@ -136,8 +142,8 @@ static int create(struct cli *x, struct err *err)
     if (post_pool(x, name, type, template, &pool, err) < 0)
         return -1;
     cli_ok(x, "Created work pool %.*s!", STR_ARG(quoted));
-    cli_put(x, "\n");
-    if (!args_flag(&x->args, "paused", false) && !pool_type_is_push(type) && !pool_type_is_managed(type)) {
+    cli_say(x, "\n");
+    if (!x->json && !args_flag(&x->args, "paused", false) && !pool_type_is_push(type) && !pool_type_is_managed(type)) {
         cli_put(x, "Its runs wait for a worker; to start one:\n\n\t");
         cli_styled(x, STYLE_BLUE, "%s worker start --pool %.*s", x->program,
                    STR_ARG((memchr(name.p, ' ', name.n) ? quoted : name)));
@@ -204,6 +210,12 @@ static int inspect(struct cli *x, struct err *err)
     return 0;
 }
 
+/* With -o json: the pool as it is after the change. */
+static int show_now(struct cli *x, struct err *err)
+{
+    return cli_result_at(x, pool_path(x->a, args_text(&x->args, "name")), err);
+}
+
 /* PATCH with one member. */
 static int patch_one(struct cli *x, const char *member, Str value, struct err *err)
 {
@@ -220,7 +232,7 @@ static int pause_pool(struct cli *x, struct err *err)
     if (patch_one(x, "is_paused", STR("true"), err) < 0)
         return -1;
     cli_ok(x, "Paused work pool %.*s", STR_ARG(quoted));
-    return 0;
+    return show_now(x, err);
 }
 
 static int resume(struct cli *x, struct err *err)
@@ -229,7 +241,7 @@ static int resume(struct cli *x, struct err *err)
     if (patch_one(x, "is_paused", STR("false"), err) < 0)
         return -1;
     cli_ok(x, "Resumed work pool %.*s", STR_ARG(quoted));
-    return 0;
+    return show_now(x, err);
 }
 
 static int set_limit(struct cli *x, struct err *err)
@@ -238,7 +250,7 @@ static int set_limit(struct cli *x, struct err *err)
     if (patch_one(x, "concurrency_limit", limit, err) < 0)
         return -1;
     cli_ok(x, "Set concurrency limit for work pool %.*s to %.*s", STR_ARG(quoted), STR_ARG(limit));
-    return 0;
+    return show_now(x, err);
 }
 
 static int clear_limit(struct cli *x, struct err *err)
@@ -247,7 +259,7 @@ static int clear_limit(struct cli *x, struct err *err)
     if (patch_one(x, "concurrency_limit", STR("null"), err) < 0)
         return -1;
     cli_ok(x, "Cleared concurrency limit for work pool %.*s", STR_ARG(quoted));
-    return 0;
+    return show_now(x, err);
 }
 
 static int update(struct cli *x, struct err *err)
@@ -272,7 +284,7 @@ static int update(struct cli *x, struct err *err)
     if (api_patch(x, pool_path(x->a, name), buf_view(&b), err) < 0)
         return err->code == ERR_NOT_FOUND ? err_set(err, ERR_NOT_FOUND, "Work pool named %.*s does not exist.", STR_ARG(quoted)) : -1;
     cli_ok(x, "Updated work pool %.*s", STR_ARG(quoted));
-    return 0;
+    return show_now(x, err);
 }
 
 static int delete_pool(struct cli *x, struct err *err)
@@ -285,6 +297,7 @@ static int delete_pool(struct cli *x, struct err *err)
     if (cli_confirm(x, question.p, "Deletion aborted.", err) < 0 || api_delete(x, pool_path(x->a, name), err) < 0)
         return -1;
     cli_ok(x, "Deleted work pool %.*s", STR_ARG(quoted));
+    cli_result(x, pool);
     return 0;
 }
 
@@ -410,25 +423,25 @@ static const struct command commands[] = {
          {"paused", NULL, VALUE_FLAG, 0, "The pool begins paused"},
          {"set-as-default", NULL, VALUE_FLAG, 0, "Deployments that name no pool go to it"},
          {"provision-infrastructure", NULL, VALUE_FLAG, 0, "Make what a push pool needs in its cloud", .alias = "provision-infra"},
-         {"overwrite", NULL, VALUE_FLAG, 0, "Where it exists, change what is given here"})},
+         {"overwrite", NULL, VALUE_FLAG, 0, "Where it exists, change what is given here"}, OPTION_OUTPUT)},
     {.name = "ls", .summary = "List work pools", .run = ls,
      .options = OPTIONS({"verbose", "v", VALUE_FLAG, 0, "Show the templates too"}, OPTION_OUTPUT)},
     {.name = "inspect", .summary = "Show a work pool", .run = inspect, .args = ARGS(POOL_NAME), .options = OPTIONS(OPTION_OUTPUT)},
     {.name = "slots", .summary = "Show what occupies a pool's slots", .run = slots, .args = ARGS(POOL_NAME), .options = OPTIONS(OPTION_OUTPUT)},
-    {.name = "pause", .summary = "Start no more runs of a pool", .run = pause_pool, .args = ARGS(POOL_NAME)},
-    {.name = "resume", .summary = "Start a paused pool's runs again", .run = resume, .args = ARGS(POOL_NAME)},
+    {.name = "pause", .summary = "Start no more runs of a pool", .run = pause_pool, .args = ARGS(POOL_NAME), .options = OPTIONS(OPTION_OUTPUT)},
+    {.name = "resume", .summary = "Start a paused pool's runs again", .run = resume, .args = ARGS(POOL_NAME), .options = OPTIONS(OPTION_OUTPUT)},
     {.name = "update", .summary = "Change a work pool", .run = update, .args = ARGS(POOL_NAME),
      .options = OPTIONS({"base-job-template", NULL, VALUE_PATH, 0, "JSON file with the template"},
                         {"concurrency-limit", NULL, VALUE_INT, 0, "Most runs at once"},
-                        {"description", NULL, VALUE_TEXT, 0, "What it is for"})},
+                        {"description", NULL, VALUE_TEXT, 0, "What it is for"}, OPTION_OUTPUT)},
     {.name = "provision-infrastructure", .alias = "provision-infra", .summary = "Make what a push pool needs in its cloud",
-     .run = provision, .args = ARGS(POOL_NAME)},
-    {.name = "delete", .summary = "Delete a work pool", .run = delete_pool, .args = ARGS(POOL_NAME), .options = OPTIONS(OPTION_YES)},
+     .run = provision, .args = ARGS(POOL_NAME), .options = OPTIONS(OPTION_OUTPUT)},
+    {.name = "delete", .summary = "Delete a work pool", .run = delete_pool, .args = ARGS(POOL_NAME), .options = OPTIONS(OPTION_YES, OPTION_OUTPUT)},
     {.name = "set-concurrency-limit", .summary = "Bound how many runs a pool has at once", .run = set_limit,
-     .args = ARGS(POOL_NAME, {"concurrency-limit", "Most runs at once", VALUE_INT})},
-    {.name = "clear-concurrency-limit", .summary = "Take away a pool's bound", .run = clear_limit, .args = ARGS(POOL_NAME)},
+     .args = ARGS(POOL_NAME, {"concurrency-limit", "Most runs at once", VALUE_INT}), .options = OPTIONS(OPTION_OUTPUT)},
+    {.name = "clear-concurrency-limit", .summary = "Take away a pool's bound", .run = clear_limit, .args = ARGS(POOL_NAME), .options = OPTIONS(OPTION_OUTPUT)},
     {.name = "get-default-base-job-template", .summary = "Print a type's own base job template", .run = get_template,
-     .options = OPTIONS({"type", "t", VALUE_TEXT, 0, "The pool type"}, {"file", "f", VALUE_PATH, 0, "Write it to this file"})},
+     .options = OPTIONS({"type", "t", VALUE_TEXT, 0, "The pool type"}, {"file", "f", VALUE_PATH, 0, "Write it to this file"}, OPTION_OUTPUT)},
     {.name = "preview", .summary = "Show the runs that are due next", .run = preview, .args = ARGS({"name", "The pool's name", .optional = true}),
      .options = OPTIONS({"hours", "h", VALUE_INT, 0, "How far ahead (1)"}, OPTION_OUTPUT)},
     {0},

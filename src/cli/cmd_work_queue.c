@@ -42,13 +42,16 @@ static int resolve(struct cli *x, const struct json **ret, struct err *err)
                                       : -1;
 }
 
+/* The change; with -o json, the queue as it is then. */
 static int patch(struct cli *x, Str body, struct err *err)
 {
     const struct json *queue;
     if (resolve(x, &queue, err) < 0)
         return -1;
-    Str id = field(queue, "id");
-    return api_patch(x, str_fmt(x->a, "/work_queues/%.*s", STR_ARG(id)), body, err);
+    Str id = field(queue, "id"), path = str_fmt(x->a, "/work_queues/%.*s", STR_ARG(id));
+    if (api_patch(x, path, body, err) < 0)
+        return -1;
+    return cli_result_at(x, path, err);
 }
 
 static int create(struct cli *x, struct err *err)
@@ -77,6 +80,7 @@ static int create(struct cli *x, struct err *err)
         }
         return -1;
     }
+    cli_result(x, queue);
     Str id = field(queue, "id"), shown_pool = pool.p ? pool : STR(DEFAULT_AGENT_POOL);
     cli_ok(x, "Created work queue with properties:");
     cli_ok(x, "    name - %.*s", STR_ARG(quoted));
@@ -296,6 +300,10 @@ static int read_runs(struct cli *x, struct err *err)
     if (api_post(x, str_fmt(x->a, "/work_queues/%.*s/get_runs", STR_ARG(id)),
                  str_fmt(x->a, "{\"limit\":10,\"scheduled_before\":\"%s\"}", now.s), &runs, err) < 0)
         return -1;
+    if (x->json) {
+        text_json(&x->out, runs);
+        return 0;
+    }
     size_t n = json_is(runs, JSON_ARRAY) ? runs->array.n : 0;
     cli_put(x, "Read %zu runs for work queue %.*s\n", n, STR_ARG(title));
     for (size_t i = 0; i < n; i++) {
@@ -350,6 +358,7 @@ static int delete_queue(struct cli *x, struct err *err)
         api_delete(x, str_fmt(x->a, "/work_queues/%.*s", STR_ARG(id)), err) < 0)
         return -1;
     cli_ok(x, "Successfully deleted work queue %.*s", STR_ARG(title));
+    cli_result(x, queue);
     return 0;
 }
 
@@ -359,12 +368,12 @@ static int delete_queue(struct cli *x, struct err *err)
 static const struct command commands[] = {
     {.name = "create", .summary = "Make a work queue", .run = create, .args = ARGS({"name", "Its name"}),
      .options = OPTIONS({"limit", "l", VALUE_INT, 0, "Most runs at once"}, OPTION_POOL,
-                        {"priority", "q", VALUE_INT, 0, "1 is the highest"})},
+                        {"priority", "q", VALUE_INT, 0, "1 is the highest"}, OPTION_OUTPUT)},
     {.name = "set-concurrency-limit", .summary = "Bound how many runs a queue has at once", .run = set_limit,
-     .args = ARGS(QUEUE_NAME, {"limit", "Most runs at once", VALUE_INT}), .options = OPTIONS(OPTION_POOL)},
-    {.name = "clear-concurrency-limit", .summary = "Take away a queue's bound", .run = clear_limit, .args = ARGS(QUEUE_NAME), .options = OPTIONS(OPTION_POOL)},
-    {.name = "pause", .summary = "Start no more runs of a queue", .run = pause_queue, .args = ARGS(QUEUE_NAME), .options = OPTIONS(OPTION_POOL, OPTION_YES)},
-    {.name = "resume", .summary = "Start a paused queue's runs again", .run = resume, .args = ARGS(QUEUE_NAME), .options = OPTIONS(OPTION_POOL)},
+     .args = ARGS(QUEUE_NAME, {"limit", "Most runs at once", VALUE_INT}), .options = OPTIONS(OPTION_POOL, OPTION_OUTPUT)},
+    {.name = "clear-concurrency-limit", .summary = "Take away a queue's bound", .run = clear_limit, .args = ARGS(QUEUE_NAME), .options = OPTIONS(OPTION_POOL, OPTION_OUTPUT)},
+    {.name = "pause", .summary = "Start no more runs of a queue", .run = pause_queue, .args = ARGS(QUEUE_NAME), .options = OPTIONS(OPTION_POOL, OPTION_YES, OPTION_OUTPUT)},
+    {.name = "resume", .summary = "Start a paused queue's runs again", .run = resume, .args = ARGS(QUEUE_NAME), .options = OPTIONS(OPTION_POOL, OPTION_OUTPUT)},
     {.name = "inspect", .summary = "Show a work queue and how it fares", .run = inspect, .args = ARGS(QUEUE_NAME), .options = OPTIONS(OPTION_POOL, OPTION_OUTPUT)},
     {.name = "slots", .summary = "Show what occupies a queue's slots", .run = slots, .args = ARGS(QUEUE_NAME), .options = OPTIONS(OPTION_POOL, OPTION_OUTPUT)},
     {.name = "ls", .summary = "List work queues", .run = ls,
@@ -372,8 +381,8 @@ static const struct command commands[] = {
                         OPTION_POOL, OPTION_OUTPUT)},
     {.name = "preview", .summary = "Show the runs that are due next", .run = preview, .args = ARGS(QUEUE_NAME),
      .options = OPTIONS({"hours", "h", VALUE_INT, 0, "How far ahead (1)"}, OPTION_POOL, OPTION_OUTPUT)},
-    {.name = "read-runs", .summary = "Read due runs as a worker would; counts as a poll", .run = read_runs, .args = ARGS(QUEUE_NAME), .options = OPTIONS(OPTION_POOL)},
-    {.name = "delete", .summary = "Delete a work queue", .run = delete_queue, .args = ARGS(QUEUE_NAME), .options = OPTIONS(OPTION_POOL, OPTION_YES)},
+    {.name = "read-runs", .summary = "Read due runs as a worker would; counts as a poll", .run = read_runs, .args = ARGS(QUEUE_NAME), .options = OPTIONS(OPTION_POOL, OPTION_OUTPUT)},
+    {.name = "delete", .summary = "Delete a work queue", .run = delete_queue, .args = ARGS(QUEUE_NAME), .options = OPTIONS(OPTION_POOL, OPTION_YES, OPTION_OUTPUT)},
     {0},
 };
 

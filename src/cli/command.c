@@ -144,6 +144,17 @@ static struct given *given_of(struct arena *a, struct args *x, const struct opti
     return &x->options.v[x->options.n - 1];
 }
 
+/* A long name is the same with '-' and '_'. */
+static bool same_name(Str x, Str y)
+{
+    if (x.n != y.n)
+        return false;
+    for (size_t i = 0; i < x.n; i++)
+        if (x.p[i] != y.p[i] && !((x.p[i] == '_' || x.p[i] == '-') && (y.p[i] == '_' || y.p[i] == '-')))
+            return false;
+    return true;
+}
+
 /* How a long name stands to an option: not at all, itself, a flag's contrary, a list made empty. */
 enum match { MATCH_NONE, MATCH_ITSELF, MATCH_NEGATIVE, MATCH_EMPTY };
 
@@ -154,15 +165,15 @@ static enum match match_long(const struct option *o, Str name)
         Str n = str_of(names[i]);
         if (!n.p)
             continue;
-        if (str_eq(name, n))
+        if (same_name(name, n))
             return MATCH_ITSELF;
         bool flag = o->type == VALUE_FLAG && !(o->is & OPTION_NO_NEG);
-        if (flag && str_starts(name, STR("no-")) && str_eq(str_sub(name, 3, SIZE_MAX), n))
+        if (flag && str_starts(name, STR("no-")) && same_name(str_sub(name, 3, SIZE_MAX), n))
             return MATCH_NEGATIVE;
-        if ((o->is & OPTION_LIST) && str_starts(name, STR("empty-")) && str_eq(str_sub(name, 6, SIZE_MAX), n))
+        if ((o->is & OPTION_LIST) && str_starts(name, STR("empty-")) && same_name(str_sub(name, 6, SIZE_MAX), n))
             return MATCH_EMPTY;
     }
-    return o->negative && str_eqz(name, o->negative) ? MATCH_NEGATIVE : MATCH_NONE;
+    return o->negative && same_name(name, str_of(o->negative)) ? MATCH_NEGATIVE : MATCH_NONE;
 }
 
 static const struct option *find_long(const struct args *x, Str name, enum match *ret_match)
@@ -273,7 +284,7 @@ static int take_long(struct arena *a, struct args *x, Str word, struct words *w,
     const struct command *c = args_command(x);
     for (size_t i = 0; args_of(c)[i].name; i++) {
         const struct positional *p = &args_of(c)[i];
-        if (!str_eqz(name, p->name))
+        if (!same_name(name, str_of(p->name)))
             continue;
         Str value;
         if (take_value(w, shown, glued, false, types[p->type ? p->type : VALUE_TEXT].word, &value, err) < 0 ||

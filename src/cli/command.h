@@ -1,7 +1,8 @@
 /* cli/command.h: the command line as a table: groups, commands, options; parsing and help are walks over it.
  *
  * A command row names its positionals and options; the parser checks and converts, a command's `run` finds the
- * values by name. Options may stand before or after positionals; a positional may also be given as `--name`. */
+ * values by name. Options may stand before or after positionals; a positional may also be given as `--name`, and in any
+ * long name '_' is as good as '-'. */
 #pragma once
 #include "base/err.h"
 #include "base/str.h"
@@ -53,8 +54,8 @@ struct command {
 #define OPTIONS(...) ((const struct option[]){__VA_ARGS__, {0}})
 #define COMMANDS(...) ((const struct command[]){__VA_ARGS__, {0}})
 
-#define OPTION_OUTPUT {"output", "o", VALUE_TEXT, 0, "`json` prints values instead of a table"}
-#define OPTION_YES {"yes", "y", VALUE_FLAG, OPTION_NO_NEG, "Do it without asking"}
+#define OPTION_OUTPUT {"output", "o", VALUE_TEXT, 0, "`json` prints the values, for programs"}
+#define OPTION_YES {"yes", "y", VALUE_FLAG, 0, "Do it without asking", .alias = "accept-yes"}
 
 struct strs {
     Str *v;
@@ -102,3 +103,5 @@ struct strs args_list(const struct args *x, const char *name);
 void help_print(const struct args *x, struct buf *out, size_t width, bool color);
 /* The whole table as Markdown: the reference page. */
 void help_reference(const struct command *root, const char *program, struct buf *out);
+/* The whole table as JSON, hidden rows too: for programs. */
+void help_tree(const struct command *root, struct buf *out);

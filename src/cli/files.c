@@ -2,6 +2,7 @@
 
 #include "base/limits.h"
 #include "base/time.h"
+#include "cli/yaml.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -83,5 +84,21 @@ int path_write(struct arena *a, Str path, Str text, unsigned mode, struct err *e
         unlink(temporary);
         return -1;
     }
+    return 0;
+}
+
+int document_read(struct arena *a, Str path, const struct json **ret, struct err *err)
+{
+    Str text;
+    if (path_read(a, path, &text, err) < 0)
+        return -1;
+    bool input = str_eq(path, STR("-")), yaml = str_ends(path, STR(".yaml")) || str_ends(path, STR(".yml"));
+    const struct json *v = yaml ? yaml_parse(a, text, err) : json_parse(a, text, err);
+    struct err other;
+    if (!v && input && text.n && text.p[0] != '{' && text.p[0] != '[')
+        v = yaml_parse(a, text, &other);
+    if (!v)
+        return err_wrap(err, "%.*s", input ? 14 : (int)path.n, input ? "standard input" : path.p);
+    *ret = v;
     return 0;
 }

@@ -1,7 +1,7 @@
 /* cli/files.h: whole files in and out. */
 #pragma once
 #include "base/err.h"
-#include "base/str.h"
+#include "json/json.h"
 
 /* At most 16 MB. ERR_NOT_FOUND where there is no such file; "-" is standard input. */
 NODISCARD int path_read(struct arena *a, Str path, Str *ret, struct err *err);
@@ -9,3 +9,5 @@ NODISCARD int path_read(struct arena *a, Str path, Str *ret, struct err *err);
 NODISCARD int path_write(struct arena *a, Str path, Str text, unsigned mode, struct err *err);
 /* The folder and those above it. */
 NODISCARD int folder_make(struct arena *a, Str path, struct err *err);
+/* A file with one value: YAML where its name ends in .yaml or .yml, else JSON; "-" is standard input, where either will do. */
+NODISCARD int document_read(struct arena *a, Str path, const struct json **ret, struct err *err);

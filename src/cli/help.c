@@ -223,3 +223,83 @@ void help_reference(const struct command *root, const char *program, struct buf 
     AUTO(arena_freep) struct arena *a = arena_create();
     reference_command(a, out, root, str_of(program), 1);
 }
+
+/* --- the table as JSON --- */
+
+static void put_names(struct jw *w, const char *const *names, size_t n)
+{
+    jw_array(w);
+    for (size_t i = 0; i < n; i++)
+        if (names[i])
+            jw_z(w, names[i]);
+    jw_end(w);
+}
+
+static void put_option(struct arena *a, struct jw *w, const struct option *o)
+{
+    const char *names[] = {str_fmt(a, "--%s", o->name).p, o->alias ? str_fmt(a, "--%s", o->alias).p : NULL, o->brief ? str_fmt(a, "-%s", o->brief).p : NULL};
+    const char *off[] = {o->negative ? str_fmt(a, "--%s", o->negative).p : NULL, NULL, NULL};
+    if (o->type == VALUE_FLAG && !(o->is & OPTION_NO_NEG)) {
+        off[1] = str_fmt(a, "--no-%s", o->name).p;
+        off[2] = o->alias ? str_fmt(a, "--no-%s", o->alias).p : NULL;
+    }
+    if (o->is & OPTION_LIST)
+        off[0] = str_fmt(a, "--empty-%s", o->name).p;
+    jw_object(w);
+    jw_key(w, STR("names"));
+    put_names(w, names, COUNT_OF(names));
+    jw_key(w, STR("off"));
+    put_names(w, off, COUNT_OF(off));
+    jw_kz(w, "type", o->type == VALUE_FLAG ? "FLAG" : words[o->type]);
+    jw_kbool(w, "many", o->is & OPTION_LIST);
+    jw_kbool(w, "required", o->is & OPTION_REQUIRED);
+    jw_kbool(w, "hidden", o->is & OPTION_HIDDEN);
+    jw_kz(w, "help", o->help);
+    jw_end(w);
+}
+
+static void put_command(struct arena *a, struct jw *w, const struct command *c)
+{
+    const char *names[] = {c->name, c->alias};
+    jw_object(w);
+    jw_key(w, STR("names"));
+    put_names(w, names, COUNT_OF(names));
+    jw_kz(w, "summary", c->summary);
+    jw_kbool(w, "hidden", c->hidden);
+    if (c->run) {
+        jw_key(w, STR("args"));
+        jw_array(w);
+        for (const struct positional *p = c->args; p && p->name; p++) {
+            jw_object(w);
+            jw_kz(w, "name", p->name);
+            jw_kz(w, "type", p->type ? words[p->type] : "TEXT");
+            jw_kbool(w, "optional", p->optional);
+            jw_kbool(w, "many", p->many);
+            jw_kz(w, "help", p->help);
+            jw_end(w);
+        }
+        jw_end(w);
+        jw_key(w, STR("options"));
+        jw_array(w);
+        for (const struct option *o = c->options; o && o->name; o++)
+            put_option(a, w, o);
+        jw_end(w);
+    } else {
+        jw_key(w, STR("commands"));
+        jw_array(w);
+        for (size_t i = 0; c->groups && c->groups[i]; i++)
+            put_command(a, w, c->groups[i]);
+        for (const struct command *sub = c->commands; sub && sub->name; sub++)
+            put_command(a, w, sub);
+        jw_end(w);
+    }
+    jw_end(w);
+}
+
+void help_tree(const struct command *root, struct buf *out)
+{
+    AUTO(arena_freep) struct arena *a = arena_create();
+    struct jw w = jw_on(out);
+    put_command(a, &w, root);
+    buf_char(out, '\n');
+}

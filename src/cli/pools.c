@@ -84,14 +84,11 @@ int pool_missing(struct cli *x, Str name, struct err *err)
 
 int template_read(struct cli *x, Str path, const struct json **ret, struct err *err)
 {
-    Str text;
-    if (path_read(x->a, path, &text, err) < 0)
+    const struct json *v;
+    if (document_read(x->a, path, &v, err) < 0)
         return -1;
-    const struct json *v = json_parse(x->a, text, err);
-    if (!v)
-        return err_wrap(err, "%.*s", STR_ARG(path));
     if (!json_is(v, JSON_OBJECT))
-        return err_set(err, ERR_INVALID, "%.*s: a base job template is a JSON object", STR_ARG(path));
+        return err_set(err, ERR_INVALID, "%.*s: a base job template is an object", STR_ARG(path));
     *ret = v;
     return 0;
 }

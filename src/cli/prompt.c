@@ -1,6 +1,7 @@
 /* Questions to a person. */
 #include "cli/cli.h"
 
+#include <stdio.h>
 #include <unistd.h>
 
 bool cli_interactive(const struct cli *x)
@@ -29,9 +30,24 @@ static bool read_line(struct arena *a, Str *ret)
     return true;
 }
 
+/* A question: where a value is printed (-o json), it is asked on standard error. */
+static void put_question(struct cli *x, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void put_question(struct cli *x, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    Str text = str_vfmt(x->a, fmt, ap);
+    va_end(ap);
+    if (x->json)
+        fprintf(stderr, "%.*s", STR_ARG(text));
+    else
+        buf_str(&x->out, text);
+    cli_flush(x);
+}
+
 static int no_answer(struct cli *x, struct err *err)
 {
-    cli_put(x, "\n");
+    put_question(x, "\n");
     return err_set(err, ERR_INVALID, "the question was left without an answer");
 }
 
@@ -40,15 +56,14 @@ int cli_ask(struct cli *x, const char *question, char otherwise, struct err *err
     const char *shown = otherwise == 'y' ? " (y)" : otherwise == 'n' ? " (n)" : "";
     for (;;) {
         Str line;
-        cli_put(x, "? %s [y/n]%s: ", question, shown);
-        cli_flush(x);
+        put_question(x, "? %s [y/n]%s: ", question, shown);
         if (!read_line(x->a, &line))
             return no_answer(x, err);
         if (str_ieq(line, STR("y")) || str_ieq(line, STR("yes")) || (!line.n && otherwise == 'y'))
             return 1;
         if (str_ieq(line, STR("n")) || str_ieq(line, STR("no")) || (!line.n && otherwise == 'n'))
             return 0;
-        cli_put(x, "Please answer y or n.\n");
+        put_question(x, "Please answer y or n.\n");
     }
 }
 
@@ -68,8 +83,7 @@ Str cli_ask_text(struct cli *x, const char *question, struct err *err)
 {
     Str line;
     do {
-        cli_put(x, "? %s: ", question);
-        cli_flush(x);
+        put_question(x, "? %s: ", question);
         if (!read_line(x->a, &line)) {
             (void)no_answer(x, err);
             return STR_NONE;
@@ -81,7 +95,7 @@ Str cli_ask_text(struct cli *x, const char *question, struct err *err)
 int cli_choose(struct cli *x, const char *question, const Str *rows, size_t n, struct err *err)
 {
     for (size_t i = 0; i < n; i++)
-        cli_put(x, "%3zu  %.*s\n", i + 1, STR_ARG(rows[i]));
+        put_question(x, "%3zu  %.*s\n", i + 1, STR_ARG(rows[i]));
     for (;;) {
         Str line = cli_ask_text(x, question, err);
         int64_t k;
@@ -95,6 +109,6 @@ int cli_choose(struct cli *x, const char *question, const Str *rows, size_t n, s
             if (str_eq(word, line))
                 return (int)i;
         }
-        cli_put(x, "Please give a number from 1 to %zu.\n", n);
+        put_question(x, "Please give a number from 1 to %zu.\n", n);
     }
 }

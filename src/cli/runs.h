@@ -24,7 +24,7 @@ NODISCARD int log_reader_next(struct cli *x, struct log_reader *r, struct items 
 void log_line(struct cli *x, const char *kind, Str name, const struct json *record);
 
 /* What a follower prints. */
-enum watch_style { WATCH_ALL /* states and logs */, WATCH_LOGS /* log lines alone */ };
+enum watch_style { WATCH_ALL /* states and logs */, WATCH_LOGS /* log lines alone */, WATCH_NOTHING /* only waits */ };
 /* Follows a run until it is final and its last logs are there, or `timeout` (0: none) is over (ERR_BUSY). The run as it
  * is then. */
 NODISCARD int watch_run(struct cli *x, const struct json *run, enum watch_style style, Dur timeout, const struct json **ret,

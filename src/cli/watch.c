@@ -132,7 +132,7 @@ static int follow(struct cli *x, struct watch *w, Dur timeout, struct err *err)
         if (print_states(x, w, run, err) < 0)
             return -1;
         Dur now = time_monotonic();
-        if (final || now >= logs_at + LOG_POLL) {
+        if (w->style != WATCH_NOTHING && (final || now >= logs_at + LOG_POLL)) {
             if (print_logs(x, w, &fresh, err) < 0)
                 return -1;
             logs_at = now;
@@ -141,7 +141,7 @@ static int follow(struct cli *x, struct watch *w, Dur timeout, struct err *err)
         if (final && !final_at)
             final_at = now;
         bool ran = field_time(run, "start_time") != TIME_NONE;
-        if (final && (w->finished || !ran || now >= final_at + DRAIN))
+        if (final && (w->finished || w->style == WATCH_NOTHING || !ran || now >= final_at + DRAIN))
             return 0;
         if (timeout && now >= begun + timeout)
             return err_set(err, ERR_BUSY, "the run is still %.*s after %lld seconds; it goes on", STR_ARG(field(run, "state_name")), (long long)(timeout / SEC));

@@ -119,8 +119,10 @@ static int fail_lost(struct pg_conn *p, struct err *err)
 
 static int fail(struct pg_conn *p, const PGresult *r, const char *sql, struct err *err)
 {
-    /* A connection that ends between two statements of a pipeline leaves libpq out of step before it says BAD. */
-    if (PQstatus(p->pg) == CONNECTION_BAD || p->c.lost)
+    Str state = field(r, PG_DIAG_SQLSTATE), what = field(r, PG_DIAG_MESSAGE_PRIMARY);
+    /* An error without a code is not the server's: the connection broke, though libpq may not call it BAD yet (one that ends
+     * between two statements of a pipeline leaves it out of step). 26000: a pooler has put another server behind it. */
+    if (PQstatus(p->pg) == CONNECTION_BAD || p->c.lost || !state.n || str_eqz(state, "26000"))
         return fail_lost(p, err);
     static const struct {
         const char *state; /* how it begins */
@@ -138,7 +140,6 @@ static int fail(struct pg_conn *p, const PGresult *r, const char *sql, struct er
         {"XX", ERR_DB},
         {"22021", ERR_UNPROCESSABLE}, /* a NUL in a text, which this database cannot hold */
     };
-    Str state = field(r, PG_DIAG_SQLSTATE), what = field(r, PG_DIAG_MESSAGE_PRIMARY);
     if (!what.p)
         what = str_trim(str_of(PQerrorMessage(p->pg)));
     p->c.clashed |= str_eqz(state, "23505") || str_eqz(state, "23503");

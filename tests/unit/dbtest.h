@@ -105,7 +105,7 @@ static int dbtest_remove(const char *path, const struct stat *st, int kind, stru
 }
 
 /* Runs all on each database: for main(). */
-static int dbtest_main(const char *group, const struct db_case *cases, size_t n)
+__attribute__((unused)) static int dbtest_main(const char *group, const struct db_case *cases, size_t n)
 {
     AUTO(arena_freep) struct arena *a = arena_create();
     struct err err;

@@ -2,6 +2,8 @@
 #include "api/handlers.h"
 #include "api/server.h"
 #include "assets/assets.h"
+#include "base/log.h"
+#include "services/reset.h"
 
 #include <pthread.h>
 #include <sodium.h>
@@ -82,6 +84,52 @@ int admin_storage_update(struct call *c, struct err *err)
 int admin_storage_delete(struct call *c, struct err *err)
 {
     return db_exec(c->conn, err, "DELETE FROM configuration WHERE key = 'default_result_storage'", "") < 0 ? -1 : call_empty(c, 204);
+}
+
+/* ---- the database as a whole (2.x) ---- */
+
+static int confirmed(struct call *c, struct err *err)
+{
+    bool yes = call_bool(c, "confirm", false);
+    if (call_invalid(c, err) < 0)
+        return -1;
+    return yes ? 0 : err_set(err, ERR_INVALID, "This is done only where it is confirmed: {\"confirm\": true}.");
+}
+
+static void reset_done(void *arg, const struct err *err)
+{
+    struct call *c = arg;
+    if (!err)
+        log_at(LOG_WARN, "server", "all records, events and logs were deleted, as asked", "path=%s", c->route->path);
+    call_finish(c, err);
+}
+
+/* One request by mistake would delete everything: whoever runs the server has to have allowed it. */
+static int reset(struct call *c, struct err *err)
+{
+    if (confirmed(c, err) < 0)
+        return -1;
+    if (!c->server->options->allow_reset)
+        return err_set(err, ERR_FORBIDDEN, "This would delete all that the server has, and is not allowed here. MILLPOND_SERVER_DATABASE_ALLOW_RESET=true"
+                                           " in the server's environment allows it.");
+    return workspace_reset(c->ws, reset_done, c, err);
+}
+
+int admin_database_clear(struct call *c, struct err *err)
+{
+    return reset(c, err);
+}
+
+/* The tables of a server that runs stay: without them nothing could be answered. */
+int admin_database_drop(struct call *c, struct err *err)
+{
+    return reset(c, err);
+}
+
+/* The tables are there; what a new workspace has is put in where it is missing. */
+int admin_database_create(struct call *c, struct err *err)
+{
+    return confirmed(c, err) < 0 ? -1 : workspace_complete(c->conn, c->a, c->now, err);
 }
 
 /* ---- CSRF ---- */

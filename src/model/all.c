@@ -334,6 +334,58 @@ static const struct field artifact_collection_fields[] = {
 static struct resource_sql artifact_collection_sql;
 const struct resource artifact_collection_resource = {"artifact_collection", "artifact_collection", artifact_collection_fields, COUNT_OF(artifact_collection_fields), sizeof(struct artifact_collection), .sql = &artifact_collection_sql};
 
+static const struct field saved_search_filter_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct saved_search_filter, name), dflt, more, doc},
+#include "model/saved_search_filter.def"
+#undef FIELD
+};
+static struct resource_sql saved_search_filter_sql;
+const struct resource saved_search_filter_shape = {"saved_search_filter", NULL, saved_search_filter_fields, COUNT_OF(saved_search_filter_fields), sizeof(struct saved_search_filter), .sql = &saved_search_filter_sql, .ignore_unknown = true};
+
+/* The filters' known keys, and nothing else. */
+static void settle_saved_search(struct arena *a, void *rec, struct violations *v)
+{
+    struct saved_search *search = rec;
+    struct err err;
+    const struct json *list = search->filters.p ? json_parse(a, search->filters, &err) : NULL;
+    if (!json_is(list, JSON_ARRAY))
+        return;
+    AUTO(buf_free) struct buf b = BUF(LIMIT_REPLY);
+    struct jw w = jw_on(&b);
+    jw_array(&w);
+    Str before = violations_enter(v, STR("filters"));
+    for (size_t i = 0; i < list->array.n; i++) {
+        struct saved_search_filter filter;
+        Str list_prefix = violations_enter_item(v, i);
+        record_init(&saved_search_filter_shape, &filter);
+        record_parse(a, &saved_search_filter_shape, 0, &list->array.items[i], &filter, v);
+        shape_print(&w, &saved_search_filter_shape, &filter);
+        v->prefix = list_prefix;
+    }
+    v->prefix = before;
+    jw_end(&w);
+    search->filters = str_dup(a, buf_view(&b));
+}
+
+static const struct field saved_search_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct saved_search, name), dflt, more, doc},
+#include "model/saved_search.def"
+#undef FIELD
+};
+static struct resource_sql saved_search_sql;
+const struct resource saved_search_resource = {"saved_search", "saved_search", saved_search_fields, COUNT_OF(saved_search_fields), sizeof(struct saved_search), .sql = &saved_search_sql, .settle = settle_saved_search};
+
+static const struct field notification_policy_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct notification_policy, name), dflt, more, doc},
+#include "model/notification_policy.def"
+#undef FIELD
+};
+static struct resource_sql notification_policy_sql;
+const struct resource notification_policy_resource = {"notification_policy", "flow_run_notification_policy", notification_policy_fields, COUNT_OF(notification_policy_fields), sizeof(struct notification_policy), .sql = &notification_policy_sql};
+
 static const struct field deployment_flow_run_fields[] = {
 #define FIELD(type, name, flags, dflt, more, doc)                                                  \
     {#name, F_##type, flags, offsetof(struct deployment_flow_run, name), dflt, more, doc},

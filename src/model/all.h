@@ -353,6 +353,45 @@ enum {
 };
 extern const struct resource artifact_collection_resource;
 
+struct saved_search_filter {
+    FieldSet set;
+#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#include "model/saved_search_filter.def"
+#undef FIELD
+};
+enum {
+#define FIELD(type, name, flags, dflt, more, doc) saved_search_filter__##name,
+#include "model/saved_search_filter.def"
+#undef FIELD
+};
+extern const struct resource saved_search_filter_shape;
+
+struct saved_search {
+    FieldSet set;
+#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#include "model/saved_search.def"
+#undef FIELD
+};
+enum {
+#define FIELD(type, name, flags, dflt, more, doc) saved_search__##name,
+#include "model/saved_search.def"
+#undef FIELD
+};
+extern const struct resource saved_search_resource;
+
+struct notification_policy {
+    FieldSet set;
+#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#include "model/notification_policy.def"
+#undef FIELD
+};
+enum {
+#define FIELD(type, name, flags, dflt, more, doc) notification_policy__##name,
+#include "model/notification_policy.def"
+#undef FIELD
+};
+extern const struct resource notification_policy_resource;
+
 struct deployment_flow_run {
     FieldSet set;
 #define FIELD(type, name, flags, dflt, more, doc) C_##type name;

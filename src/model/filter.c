@@ -290,6 +290,13 @@ void filter_where(struct sql *q, const struct filter_def *f, const struct json *
         object = NULL;
     }
     static const struct json empty = {.kind = JSON_OBJECT};
+    if (f->if_given && json_is_null(object)) {
+        sql_z(q, "1 = 1");
+        return;
+    }
+    const struct json *joined = f->plain ? json_getz(object, "operator") : NULL;
+    if (joined)
+        violation_add(v, "extra_forbidden", STR("operator"), joined, "is not a known key here");
     leaves_where(q, f->leaves, f->n, json_is_null(object) ? &empty : object, v);
 }
 
@@ -314,9 +321,13 @@ static void where_in(struct sql *q, const struct filter_def *f, const struct jso
 void listing_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
 {
     Str key;
-    const struct json *own = filter_in(body, l->self, &key);
     sql_z(q, " WHERE ");
-    where_in(q, l->self, own, key, v);
+    if (l->self) {
+        const struct json *own = filter_in(body, l->self, &key);
+        where_in(q, l->self, own, key, v);
+    } else {
+        sql_z(q, "1 = 1");
+    }
     for (size_t i = 0; i < l->join_count; i++) {
         const struct json *object = filter_in(body, l->joins[i].to, &key);
         if (!object)
@@ -333,7 +344,7 @@ void listing_where(struct sql *q, const struct listing *l, const struct json *bo
 static const struct sort *sort_of(const struct listing *l, const struct json *body)
 {
     const struct json *sort = json_getz(body, "sort");
-    if (json_is_null(sort))
+    if (json_is_null(sort) || !l->sorts[0].name)
         return &l->sorts[0];
     for (size_t i = 0; i < l->sort_count; i++)
         if (str_eqz(json_str(sort), l->sorts[i].name))
@@ -350,9 +361,10 @@ static bool sort_is_driven(const struct listing *l, const struct json *body)
 /* A tag that every row of the answer must have, or STR_NONE: then the listing does not go along its tag table. */
 static Str driving_tag(const struct sql *q, const struct listing *l, const struct json *body)
 {
+    if (!l->tag_table || q->kind != DB_SQLITE)
+        return STR_NONE;
     const struct json *own = json_get(body, str_of(l->self->key)), *by_tag = json_getz(own, "tags");
-    if (!l->tag_table || q->kind != DB_SQLITE || str_eqz(json_get_str(own, STR("operator")), "or_")
-        || str_eqz(json_get_str(by_tag, STR("operator")), "or_"))
+    if (str_eqz(json_get_str(own, STR("operator")), "or_") || str_eqz(json_get_str(by_tag, STR("operator")), "or_"))
         return STR_NONE;
     const struct json *all = json_getz(by_tag, "all_"), *any = json_getz(by_tag, "any_");
     if (json_is(all, JSON_ARRAY) && all->array.n)

@@ -34,20 +34,22 @@ struct filter_def {
     const char *table;
     const struct leaf *leaves;
     size_t n;
+    bool plain;    /* it takes no `operator` */
+    bool if_given; /* its leaves' defaults count only where the filter was sent */
 };
 struct join {
     const struct filter_def *to;
     const char *exists; /* "EXISTS (SELECT 1 FROM flow WHERE flow.id = flow_run.flow_id AND %s)": the %s is the filter */
 };
 struct sort {
-    const char *name;   /* "NAME_ASC" */
+    const char *name;   /* "NAME_ASC"; NULL: the only one, and bodies have no `sort` */
     const char *order;  /* "flow.name ASC, flow.id ASC" */
     const char *driven; /* the same by the columns of the tag table (struct listing); NULL: it has them not */
 };
 /* What may be listed: its own filter, joins, sorts (the first is the default). */
 struct listing {
     const struct resource *resource;
-    const struct filter_def *self;
+    const struct filter_def *self; /* NULL: none */
     const struct join *joins;
     size_t join_count;
     const struct sort *sorts;
@@ -60,7 +62,8 @@ struct listing {
 };
 extern const struct listing flow_listing, flow_run_listing, task_run_listing, deployment_listing, work_pool_listing,
     work_queue_listing, work_pool_queue_listing, worker_listing, variable_listing, block_document_listing, block_schema_listing,
-    block_type_listing, log_listing, artifact_listing, artifact_collection_listing;
+    block_type_listing, log_listing, artifact_listing, artifact_collection_listing,
+    saved_search_listing, notification_policy_listing;
 
 /* Writes one filter object's clause ("1 = 1" where it says nothing). `object` may be NULL or null. */
 void filter_where(struct sql *q, const struct filter_def *f, const struct json *object, struct violations *v);

@@ -242,7 +242,7 @@ static const struct leaf block_type_leaves[] = {
     {"name", LEAF_TEXT, "block_type.name", "like_"},
     {"slug", LEAF_TEXT, "block_type.slug", ANY},
 };
-static const struct filter_def block_types = {"block_types", NULL, "block_type", LEAVES(block_type_leaves)};
+static const struct filter_def block_types = {"block_types", NULL, "block_type", LEAVES(block_type_leaves), .plain = true};
 
 static const struct leaf block_schema_leaves[] = {
     {"block_type_id",      LEAF_UUID, "block_schema.block_type_id", ANY},
@@ -278,6 +278,12 @@ static const struct leaf log_leaves[] = {
     {"text",        LEAF_FN, .fn = log_text},
 };
 static const struct filter_def logs = {"logs", NULL, "log", LEAVES(log_leaves)};
+
+static const struct leaf notification_policy_leaves[] = {
+    {"is_active", LEAF_BOOL, "flow_run_notification_policy.is_active", "eq_", .dflt = "{\"eq_\":false}"},
+};
+static const struct filter_def notification_policies = {"flow_run_notification_policy_filter", NULL, "flow_run_notification_policy",
+                                                        LEAVES(notification_policy_leaves), .plain = true, .if_given = true};
 
 /* ---- artifacts ---- */
 
@@ -372,23 +378,23 @@ const struct listing deployment_listing = {
     "deployment LEFT JOIN work_queue AS run_queue ON run_queue.id = deployment.work_queue_id LEFT JOIN work_pool AS run_pool ON run_pool.id = run_queue.work_pool_id",
     ", run_pool.id, run_pool.name, run_queue.name"};
 
-static const struct sort work_pool_sorts[] = {{"NAME_ASC", "work_pool.name ASC"}};
+static const struct sort work_pool_sorts[] = {{NULL, "work_pool.name ASC"}};
 const struct listing work_pool_listing = {&work_pool_resource, &work_pools, NULL, 0, LEAVES(work_pool_sorts), NULL, NULL};
 
 static const struct sort work_queue_sorts[] = {
-    {"NAME_ASC", "work_queue.name ASC, work_queue.id"},
+    {NULL, "work_queue.name ASC, work_queue.id"},
 };
 const struct listing work_queue_listing = {
     &work_queue_resource, &work_queues, NULL, 0, LEAVES(work_queue_sorts),
     "work_queue JOIN work_pool ON work_pool.id = work_queue.work_pool_id", ", work_pool.name"};
 
 /* The same, listed inside one pool. */
-static const struct sort pool_queue_sorts[] = {{"PRIORITY_ASC", "work_queue.priority ASC, work_queue.id"}};
+static const struct sort pool_queue_sorts[] = {{NULL, "work_queue.priority ASC, work_queue.id"}};
 const struct listing work_pool_queue_listing = {
     &work_queue_resource, &work_queues, NULL, 0, LEAVES(pool_queue_sorts),
     "work_queue JOIN work_pool ON work_pool.id = work_queue.work_pool_id", ", work_pool.name"};
 
-static const struct sort worker_sorts[] = {{"LAST_HEARTBEAT_TIME_DESC", "worker.last_heartbeat_time DESC NULLS LAST, worker.id"}};
+static const struct sort worker_sorts[] = {{NULL, "worker.last_heartbeat_time DESC NULLS LAST, worker.id"}};
 const struct listing worker_listing = {&worker_resource, &workers, NULL, 0, LEAVES(worker_sorts), NULL, NULL};
 
 static const struct sort variable_sorts[] = {
@@ -418,10 +424,17 @@ const struct listing artifact_collection_listing = {
 static const struct join block_type_joins[] = {
     {&block_schemas, "EXISTS (SELECT 1 FROM block_schema WHERE block_schema.block_type_id = block_type.id AND %s)"},
 };
-static const struct sort block_type_sorts[] = {{"NAME_ASC", "block_type.name ASC, block_type.id"}};
+static const struct sort block_type_sorts[] = {{NULL, "block_type.name ASC, block_type.id"}};
 const struct listing block_type_listing = {&block_type_resource, &block_types, LEAVES(block_type_joins), LEAVES(block_type_sorts), NULL, NULL};
 
-static const struct sort block_schema_sorts[] = {{"CREATED_DESC", "block_schema.created DESC, block_schema.id DESC"}};
+static const struct sort saved_search_sorts[] = {{NULL, "saved_search.name ASC"}};
+const struct listing saved_search_listing = {&saved_search_resource, NULL, NULL, 0, LEAVES(saved_search_sorts), NULL, NULL};
+
+static const struct sort notification_policy_sorts[] = {{NULL, "flow_run_notification_policy.id ASC"}};
+const struct listing notification_policy_listing = {
+    &notification_policy_resource, &notification_policies, NULL, 0, LEAVES(notification_policy_sorts), NULL, NULL};
+
+static const struct sort block_schema_sorts[] = {{NULL, "block_schema.created DESC, block_schema.id DESC"}};
 const struct listing block_schema_listing = {&block_schema_resource, &block_schemas, NULL, 0, LEAVES(block_schema_sorts), NULL, NULL};
 
 static const struct join block_document_joins[] = {

@@ -12,7 +12,6 @@
 #define FORM "s1:"
 /* The known text of seal_key_check, and its row of `configuration`. */
 #define CHECK "millpond's sealing key"
-#define CHECK_ROW "seal_key_check"
 
 struct seal_key {
     unsigned char bytes[crypto_secretbox_KEYBYTES];
@@ -141,15 +140,15 @@ int seal_key_check(struct conn *c, const struct seal_key *k, Time now, bool forg
     AUTO(arena_freep) struct arena *a = arena_create();
     *ret_forgotten = 0;
     /* A database from before there was such a row: a document tells. */
-    int64_t good = fits(c, a, k, "SELECT sealed FROM block_document WHERE NOT EXISTS (SELECT 1 FROM configuration WHERE key = '" CHECK_ROW "') LIMIT 1", err);
+    int64_t good = fits(c, a, k, "SELECT sealed FROM block_document WHERE NOT EXISTS (SELECT 1 FROM configuration WHERE key = '" SEAL_CHECK_ROW "') LIMIT 1", err);
     if (good == -1)
         return -1;
     /* Of two servers that start at once one puts its own there, and the other finds that. */
-    if (good && db_exec(c, err, "INSERT INTO configuration (key, updated, value) VALUES ('" CHECK_ROW "', $1, $2) ON CONFLICT (key) DO NOTHING", "ts", now,
+    if (good && db_exec(c, err, "INSERT INTO configuration (key, updated, value) VALUES ('" SEAL_CHECK_ROW "', $1, $2) ON CONFLICT (key) DO NOTHING", "ts", now,
                         seal(a, k, STR(CHECK))) < 0)
         return -1;
     if (good)
-        good = fits(c, a, k, "SELECT value FROM configuration WHERE key = '" CHECK_ROW "'", err);
+        good = fits(c, a, k, "SELECT value FROM configuration WHERE key = '" SEAL_CHECK_ROW "'", err);
     if (good)
         return good == 1 ? 0 : -1;
     if (!forget)
@@ -160,7 +159,7 @@ int seal_key_check(struct conn *c, const struct seal_key *k, Time now, bool forg
     *ret_forgotten = db_exec(c, err, "DELETE FROM block_document", "");
     if (*ret_forgotten < 0 || db_exec(c, err, "DELETE FROM configuration WHERE key = 'default_result_storage'", "") < 0)
         return -1;
-    return db_exec(c, err, "INSERT INTO configuration (key, updated, value) VALUES ('" CHECK_ROW "', $1, $2)"
+    return db_exec(c, err, "INSERT INTO configuration (key, updated, value) VALUES ('" SEAL_CHECK_ROW "', $1, $2)"
                            " ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated = excluded.updated",
                    "ts", now, seal(a, k, STR(CHECK))) < 0
                ? -1

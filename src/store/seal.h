@@ -4,6 +4,9 @@
 
 struct seal_key;
 
+/* Key of the row in `configuration` that seal_key_check goes by. */
+#define SEAL_CHECK_ROW "seal_key_check"
+
 /* The key of MILLPOND_SEAL_KEY (64 hex digits) or of the file, which is made (mode 0600) where it is missing. A file that others
  * may read is refused. */
 NODISCARD struct seal_key *seal_key_open(Str path, struct err *err);

@@ -372,6 +372,27 @@ CREATE TABLE variable (
     tags text NOT NULL
 );
 
+CREATE TABLE saved_search (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text NOT NULL UNIQUE,
+    filters text NOT NULL
+);
+
+-- 2.x
+CREATE TABLE flow_run_notification_policy (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    is_active bigint NOT NULL,
+    state_names text NOT NULL,
+    tags text NOT NULL,
+    block_document_id uuid NOT NULL REFERENCES block_document (id) ON DELETE CASCADE,
+    message_template text
+);
+CREATE INDEX flow_run_notification_policy_block ON flow_run_notification_policy (block_document_id);
+
 -- Named values of the server's own.
 CREATE TABLE configuration (
     key text NOT NULL PRIMARY KEY,

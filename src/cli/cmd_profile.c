@@ -18,16 +18,18 @@ static void put_settings(struct jw *w, const struct profile *f, bool secrets)
     jw_end(w);
 }
 
-/* Names of the file, then those that are always there. */
+/* Names of the file, of the field's own, then those that are always there. */
 static struct strs names_of(struct cli *x)
 {
     struct strs names = {0};
-    const struct profiles *p = settings_profiles(x->settings), *below = settings_builtin_profiles(x->settings);
-    for (size_t i = 0; i < p->list.n; i++)
-        vec_push(x->a, &names, p->list.v[i].name);
-    for (size_t i = 0; i < below->list.n; i++)
-        if (!profiles_find(p, below->list.v[i].name))
-            vec_push(x->a, &names, below->list.v[i].name);
+    const struct profiles *places[] = {settings_profiles(x->settings), settings_other_profiles(x->settings), settings_builtin_profiles(x->settings)};
+    for (size_t k = 0; k < COUNT_OF(places); k++)
+        for (size_t i = 0; i < places[k]->list.n; i++) {
+            Str name = places[k]->list.v[i].name;
+            bool above = (k > 0 && profiles_find(places[0], name)) || (k > 1 && profiles_find(places[1], name));
+            if (!above)
+                vec_push(x->a, &names, name);
+        }
     return names;
 }
 
@@ -168,6 +170,15 @@ static int inspect(struct cli *x, struct err *err)
     return 0;
 }
 
+/* A profile that does not stand in our file can be used, but not changed. */
+static int not_ours(struct cli *x, Str name, struct err *err)
+{
+    const struct profiles *others = settings_other_profiles(x->settings);
+    if (profiles_find(others, name))
+        return err_set(err, ERR_CONFLICT, "Profile '%.*s' stands in %.*s, which is only read here.", STR_ARG(name), STR_ARG(others->path));
+    return err_set(err, ERR_CONFLICT, "Profile '%.*s' is always there.", STR_ARG(name));
+}
+
 static int rename_profile(struct cli *x, struct err *err)
 {
     Str old = args_text(&x->args, "name"), name = args_text(&x->args, "new-name");
@@ -177,6 +188,8 @@ static int rename_profile(struct cli *x, struct err *err)
         return not_found(x, old, err);
     if (!name.n || settings_profile_find(x->settings, name))
         return err_set(err, ERR_CONFLICT, "Profile '%.*s' already exists.", STR_ARG(name));
+    if (!profiles_find(p, old))
+        return not_ours(x, old, err);
     copy_profile(x, name, f);
     profiles_remove(p, old);
     if (str_eq(settings_profile(x->settings), old))
@@ -197,7 +210,7 @@ static int delete_profile(struct cli *x, struct err *err)
     if (str_eq(settings_profile(x->settings), name))
         return err_set(err, ERR_CONFLICT, "Profile '%.*s' is the active profile. Use another one first.", STR_ARG(name));
     if (!profiles_find(p, name))
-        return err_set(err, ERR_CONFLICT, "Profile '%.*s' is always there.", STR_ARG(name));
+        return not_ours(x, name, err);
     Str question = str_fmt(x->a, "Delete profile '%.*s'?", STR_ARG(name));
     if (cli_confirm(x, question.p, "Deletion aborted.", err) < 0)
         return -1;

@@ -37,6 +37,7 @@ struct settings {
     const char *program;
     Str home, profile;
     struct profiles profiles, builtin;
+    struct profiles others; /* as `millpond`: those of the field's own file, below ours */
     struct value values[COUNT_OF(setting_table)];
     enum setting_source source; /* being read */
     const char *table;          /* of the TOML file being read: "" or "tool.prefect" */
@@ -291,6 +292,34 @@ const char *settings_prefix(const struct settings *s)
     return strcmp(s->program, "prefect") ? "MILLPOND" : "PREFECT";
 }
 
+/* The file of profiles: by the setting, where its name is of this program, or in our home. */
+static Str profiles_path(struct settings *s)
+{
+    const struct setting *row = setting_find(STR("profiles_path"));
+    const struct value *v = &s->values[row - setting_table];
+    if (v->source != SOURCE_DEFAULT && (v->rank == RANK_MILLPOND || !strcmp(s->program, "prefect")))
+        return expand_home(s->a, v->text);
+    return str_fmt(s->a, "%.*s/profiles.toml", STR_ARG(s->home));
+}
+
+/* The field's own file, of which we take what ours does not say. Nothing is ever written there. */
+static void read_others(struct settings *s, struct buf *warnings)
+{
+    const char *path = getenv("PREFECT_PROFILES_PATH"), *home = getenv("PREFECT_HOME");
+    Str file = path && *path ? str_of(path) : str_fmt(s->a, "%s/profiles.toml", home && *home ? home : "~/.prefect");
+    struct err fault;
+    file = expand_home(s->a, file);
+    s->others = (struct profiles){.a = s->a, .path = file};
+    if (str_eq(file, s->profiles.path))
+        return;
+    struct profiles read;
+    if (profiles_load(s->a, file, &read, &fault) < 0) {
+        buf_fmt(warnings, "%s; its settings are ignored\n", fault.text);
+        return;
+    }
+    s->others = read;
+}
+
 /* Which profile counts, and what it sets. */
 static int read_profiles(struct settings *s, Str wanted, struct buf *warnings, struct err *err)
 {
@@ -302,14 +331,18 @@ static int read_profiles(struct settings *s, Str wanted, struct buf *warnings, s
     if (theirs)
         add_builtin(s, "cloud", NULL, NULL);
 
-    Str path = settings_text(s, "profiles_path");
+    Str path = profiles_path(s);
     struct err fault;
-    if (profiles_load(s->a, expand_home(s->a, path), &s->profiles, &fault) < 0) {
+    if (profiles_load(s->a, path, &s->profiles, &fault) < 0) {
         buf_fmt(warnings, "%s; its settings are ignored\n", fault.text);
         s->profiles = (struct profiles){.a = s->a, .path = path};
     }
+    if (!theirs)
+        read_others(s, warnings);
     Str env = env_text("MILLPOND_PROFILE", "PREFECT_PROFILE");
     Str active = env.p ? env : s->profiles.active;
+    if (!active.p && s->others.active.p && settings_profile_find(s, s->others.active))
+        active = s->others.active; /* else it is one that is always there for them: it sets nothing that we read */
     s->profile = wanted.p ? wanted : active.p ? active : str_of(standard);
     const struct profile *f = settings_profile_find(s, s->profile);
     if (!f && wanted.p)
@@ -325,6 +358,9 @@ static int read_profiles(struct settings *s, Str wanted, struct buf *warnings, s
         const struct pair *p = &f->settings.v[i];
         enum rank rank;
         const struct setting *row = find_ranked(p->key, &rank);
+        /* Another server's tables are no business of ours. */
+        if (row && f >= s->others.list.v && f < s->others.list.v + s->others.list.n && str_starts(str_of(row->path), STR("server.database.")))
+            continue;
         if (row && before_environment)
             s->values[row - setting_table] = (struct value){p->value, p->key, SOURCE_PROFILE, rank};
         else
@@ -338,9 +374,10 @@ struct settings *settings_load(struct arena *a, const char *program, Str profile
     struct settings *s = arena_new(a, struct settings);
     s->a = a;
     s->program = program;
-    Str home = env_text("MILLPOND_HOME", "PREFECT_HOME");
+    bool theirs = !strcmp(program, "prefect");
+    Str home = env_text("MILLPOND_HOME", theirs ? "PREFECT_HOME" : "MILLPOND_HOME");
     if (!home.p)
-        home = strcmp(program, "prefect") ? STR("~/.millpond") : STR("~/.prefect");
+        home = theirs ? STR("~/.prefect") : STR("~/.millpond");
     s->home = expand_home(a, home);
     struct err fault; /* pyproject.toml is for many readers: one that we cannot read is not the end */
     if (read_toml(s, "pyproject.toml", "tool.millpond.", SOURCE_PYPROJECT, &fault) < 0 ||
@@ -444,7 +481,14 @@ struct profiles *settings_profiles(struct settings *s)
 const struct profile *settings_profile_find(struct settings *s, Str name)
 {
     const struct profile *f = profiles_find(&s->profiles, name);
+    if (!f)
+        f = profiles_find(&s->others, name);
     return f ? f : profiles_find(&s->builtin, name);
+}
+
+const struct profiles *settings_other_profiles(struct settings *s)
+{
+    return &s->others;
 }
 
 const struct profiles *settings_builtin_profiles(struct settings *s)

@@ -2,7 +2,10 @@
  *
  * First wins: environment, .env, millpond.toml or prefect.toml, pyproject.toml ([tool.millpond] or [tool.prefect]), the
  * active profile, the default. A profile that --profile names comes before the environment, where it is not the active one. In each
- * place MILLPOND_ names win over PREFECT_ ones, and a setting's own name over its older names. */
+ * place MILLPOND_ names win over PREFECT_ ones, and a setting's own name over its older names.
+ *
+ * Profiles are those of our file; below them, whole, those of the field's own file; below them those that are always there.
+ * Which is active says our file, else theirs. As `prefect` there is their file alone. */
 #pragma once
 #include "base/err.h"
 #include "base/str.h"
@@ -50,6 +53,8 @@ Str settings_profile(const struct settings *s); /* the active one's name */
 /* The file's profiles, to be changed and saved; and one by name with those that are always there below the file's. */
 struct profiles *settings_profiles(struct settings *s);
 const struct profile *settings_profile_find(struct settings *s, Str name);
+/* Those of the field's own file (~/.prefect/profiles.toml), read where ours says nothing and never written. */
+const struct profiles *settings_other_profiles(struct settings *s);
 /* The profiles that are always there. */
 const struct profiles *settings_builtin_profiles(struct settings *s);
 /* "MILLPOND" or "PREFECT": how names are shown and written. */

@@ -47,7 +47,7 @@ class Server:
         if self.database:
             command += ["--database", self.database]
         env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MILLPOND_"))}
-        env |= {"MILLPOND_HOME": self.home} | self.extra_env
+        env |= {"MILLPOND_HOME": self.home, "PREFECT_HOME": self.home} | self.extra_env  # no profile of whoever runs this
         self.log = open(Path(self.home) / "server.log", "ab")
         self.process = subprocess.Popen(command + list(self.args), env=env, stdout=subprocess.PIPE, stderr=self.log, text=True)
         line = self.process.stdout.readline()

@@ -52,7 +52,7 @@ class Place:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MILLPOND_", "XDG_"))}
         for name in ("NO_COLOR", "FORCE_COLOR", "LINES"):
             self.env.pop(name, None)
-        self.env |= {"MILLPOND_HOME": str(self.path / "home"), "MILLPOND_API_URL": url, "COLUMNS": "100", "TERM": "xterm", "TZ": "UTC",
+        self.env |= {"HOME": str(self.path / "work"), "MILLPOND_HOME": str(self.path / "home"), "MILLPOND_API_URL": url, "COLUMNS": "100", "TERM": "xterm", "TZ": "UTC",
                      "LC_ALL": "C.UTF-8", "PATH": f"{self.path / 'bin'}:{self.env.get('PATH', '/usr/bin:/bin')}"}
         self.env |= env or {}
 

@@ -410,6 +410,7 @@ static int settings_start(void **state)
     for (size_t i = 0; i < COUNT_OF(names); i++)
         unsetenv(names[i]);
     setenv("MILLPOND_HOME", home, 1);
+    setenv("PREFECT_HOME", "theirs", 1); /* in the working directory, which is our home */
     return case_start(state);
 }
 
@@ -484,6 +485,56 @@ static void test_settings_order(void **state)
     assert_null(settings_load(arena, "millpond", STR_NONE, &warnings, &err));
     unsetenv("PREFECT_API_URL");
     unsetenv("MILLPOND_API_URL");
+    buf_free(&warnings);
+}
+
+/* The field's own file counts where ours says nothing, profile by profile, and is never written. */
+static void test_other_profiles(void **state)
+{
+    UNUSED(state);
+    assert_int_equal(mkdir("theirs", 0700), 0);
+    put_file("theirs/profiles.toml", "active = \"work\"\n[profiles.work]\nPREFECT_API_URL = \"http://work/api\"\n"
+                                     "PREFECT_API_DATABASE_CONNECTION_URL = \"sqlite+aiosqlite:///theirs.db\"\nPREFECT_API_KEY = \"k\"\n"
+                                     "[profiles.both]\nPREFECT_API_URL = \"http://theirs/api\"\nPREFECT_API_KEY = \"k\"\n");
+    struct settings *s = load(NULL);
+    assert_true(str_eqz(settings_profile(s), "work"));
+    assert_setting(s, "api.url", "http://work/api", SOURCE_PROFILE);
+    assert_setting(s, "api.key", "k", SOURCE_PROFILE);
+    assert_int_equal(settings_source(s, setting_find(STR("server.database.connection_url"))), SOURCE_DEFAULT);
+    assert_true(str_eqz(settings_origin(s, "api.url"), "PREFECT_API_URL of profile 'work'"));
+    put_file("profiles.toml", "[profiles.both]\nMILLPOND_API_URL = \"http://ours/api\"\n");
+    assert_setting(load(NULL), "api.url", "http://work/api", SOURCE_PROFILE); /* ours names none as active */
+    s = load("both");
+    assert_setting(s, "api.url", "http://ours/api", SOURCE_PROFILE);
+    assert_int_equal(settings_source(s, setting_find(STR("api.key"))), SOURCE_DEFAULT);
+    put_file("profiles.toml", "active = \"both\"\n[profiles.both]\nMILLPOND_API_URL = \"http://ours/api\"\n");
+    assert_setting(load(NULL), "api.url", "http://ours/api", SOURCE_PROFILE);
+    /* One that is always there for them is nothing to us, and no reason to warn. */
+    put_file("profiles.toml", "");
+    put_file("theirs/profiles.toml", "active = \"ephemeral\"\n");
+    s = load(NULL);
+    assert_true(str_eqz(settings_profile(s), "default"));
+    assert_int_equal(warnings.n, 0);
+    put_file("theirs/profiles.toml", "active = ");
+    load(NULL);
+    assert_true(str_find(buf_view(&warnings), STR("theirs/profiles.toml")) >= 0);
+    /* As their own name, their file alone counts. */
+    put_file("theirs/profiles.toml", "active = \"work\"\n[profiles.work]\nPREFECT_API_URL = \"http://work/api\"\n");
+    put_file("profiles.toml", "active = \"mine\"\n[profiles.mine]\nMILLPOND_API_URL = \"http://mine/api\"\n");
+    unsetenv("MILLPOND_HOME");
+    s = settings_load(arena, "prefect", STR_NONE, &warnings, &err);
+    assert_non_null(s);
+    assert_setting(s, "api.url", "http://work/api", SOURCE_PROFILE);
+    /* Another place for it. */
+    setenv("MILLPOND_HOME", home, 1);
+    put_file("profiles.toml", "");
+    setenv("PREFECT_PROFILES_PATH", "elsewhere.toml", 1);
+    put_file("elsewhere.toml", "active = \"far\"\n[profiles.far]\nPREFECT_API_URL = \"http://far/api\"\n");
+    assert_setting(load(NULL), "api.url", "http://far/api", SOURCE_PROFILE);
+    unsetenv("PREFECT_PROFILES_PATH");
+    unlink("elsewhere.toml");
+    unlink("theirs/profiles.toml");
+    assert_int_equal(rmdir("theirs"), 0);
     buf_free(&warnings);
 }
 
@@ -644,7 +695,7 @@ int main(void)
 #define FILE_CASE(fn) cmocka_unit_test_setup_teardown(fn, settings_start, settings_stop)
     const struct CMUnitTest tests[] = {
         CASE(test_words),  CASE(test_wrong_words), CASE(test_table_of_commands),  CASE(test_widths),         CASE(test_relative), CASE(test_when),
-        CASE(test_python_and_yaml), CASE(test_tables), CASE(test_toml), FILE_CASE(test_settings_order), FILE_CASE(test_profiles),
+        CASE(test_python_and_yaml), CASE(test_tables), CASE(test_toml), FILE_CASE(test_settings_order), FILE_CASE(test_profiles), FILE_CASE(test_other_profiles),
         CASE(test_setting_values), CASE(test_pairs), CASE(test_sort), CASE(test_guesses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

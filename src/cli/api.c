@@ -3,6 +3,7 @@
 
 #include "cli/commands.h"
 #include "cli/guess.h"
+#include "cli/progress.h"
 
 #include <math.h>
 
@@ -96,6 +97,8 @@ struct client *cli_client(struct cli *x)
 {
     if (!x->client) {
         struct client_options o = cli_client_options(x);
+        o.waiting = progress_waiting;
+        o.user = x;
         x->client = client_create(&o);
     }
     return x->client;
@@ -106,7 +109,9 @@ static int call(struct cli *x, const char *method, Str path, Str body, const str
     const struct json *v = NULL;
     if (cli_check_url(x, err) < 0)
         return -1;
-    if (client_json(cli_client(x), x->a, method, path, body, &v, err) < 0) {
+    int rc = client_json(cli_client(x), x->a, method, path, body, &v, err);
+    progress_answered(x);
+    if (rc < 0) {
         if (err->code == ERR_AUTH)
             return err_set(err, ERR_AUTH, "%s %.*s%.*s: the server wants other credentials: set %s_API_AUTH_STRING or %s_API_KEY", method,
                            STR_ARG(client_base_url(x->client)), STR_ARG(path), settings_prefix(x->settings), settings_prefix(x->settings));

@@ -1,15 +1,20 @@
 #include "cli/cli.h"
 
 #include "cli/commands.h"
+#include "cli/progress.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define OUT_MAX ((size_t)1 << 30)
 
 void cli_flush(struct cli *x)
 {
+    x->flushed |= x->out.n > 0;
     for (size_t at = 0; at < x->out.n;) {
         ssize_t n = write(1, x->out.p + at, x->out.n - at);
         if (n < 0 && errno == EINTR)
@@ -138,6 +143,7 @@ static void put_error(struct cli *x, const struct err *err, int status)
     /* Called as `prefect`, a command that says no says so on standard output, where that one's scripts look for it. */
     bool to_stdout = x->as_prefect && status == 1 && err->code != ERR_IO && err->code != ERR_INTERNAL;
     int fd = to_stdout ? 1 : 2;
+    progress_clear(x);
     cli_flush(x);
     AUTO(buf_free) struct buf line = BUF(sizeof err->text + 64);
     bool color = to_stdout ? x->color : isatty(2) == 1 && !getenv("NO_COLOR");
@@ -151,9 +157,82 @@ static void put_error(struct cli *x, const struct err *err, int status)
         _exit(1);
 }
 
+/* The program that long output is shown through; NULL: none. As `prefect` there is none, as that name's users expect. */
+static const char *pager(struct cli *x)
+{
+    const struct setting *row = setting_find(STR("cli.pager"));
+    Str wanted = x->settings ? settings_value(x->settings, row) : str_of(getenv("MILLPOND_CLI_PAGER"));
+    const char *term = getenv("TERM"), *usual = getenv("PAGER");
+    if (!x->terminal || x->flushed || x->as_prefect || !isatty(0) || !term || !strcmp(term, "dumb"))
+        return NULL;
+    if (!wanted.p)
+        wanted = str_of(usual ? usual : "less");
+    wanted = str_trim(wanted);
+    return wanted.n && !str_eq(wanted, STR("cat")) ? str_z(x->a, wanted) : NULL;
+}
+
+static size_t lines_of(const struct cli *x)
+{
+    size_t n = 0, column = 0;
+    for (size_t i = 0; i < x->out.n; i++) {
+        bool begins = ((uint8_t)x->out.p[i] & 0xc0) != 0x80;
+        if (x->out.p[i] == '\033') { /* a style takes no room */
+            while (i < x->out.n && x->out.p[i] != 'm')
+                i++;
+            continue;
+        }
+        if (x->out.p[i] == '\n' || (x->width && begins && ++column > x->width)) {
+            n++;
+            column = 0;
+        }
+    }
+    return n;
+}
+
+/* All at once: on a terminal that it would run past, through a pager. */
+static void put_all(struct cli *x)
+{
+    struct winsize size = {0};
+    const char *command = pager(x);
+    if (!command || ioctl(1, TIOCGWINSZ, &size) < 0 || !size.ws_row || lines_of(x) < size.ws_row) {
+        cli_flush(x);
+        return;
+    }
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) < 0) {
+        cli_flush(x);
+        return;
+    }
+    (void)signal(SIGPIPE, SIG_IGN); /* who has seen enough leaves */
+    pid_t pid = fork();
+    if (pid == 0) {
+        setenv("LESS", "FRX", 0);
+        if (dup2(fds[0], 0) == 0)
+            execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    close(fds[0]);
+    for (size_t at = 0; pid > 0 && at < x->out.n;) {
+        ssize_t n = write(fds[1], x->out.p + at, x->out.n - at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            break;
+        at += (size_t)n;
+    }
+    close(fds[1]);
+    int status = 0;
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (pid < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == 127))
+        cli_flush(x); /* there is no such program */
+    buf_reset(&x->out);
+}
+
 static int finish(struct cli *x, int status)
 {
-    cli_flush(x);
+    progress_clear(x);
+    put_all(x);
     client_free(x->client);
     buf_free(&x->out);
     arena_free(x->a);
@@ -203,7 +282,7 @@ static char *const *help_words(struct arena *a, int argc, char *const *argv)
 
 int cli_main(int argc, char *const *argv)
 {
-    struct cli *x = &(struct cli){.a = arena_create(), .out = BUF(OUT_MAX), .now = time_now()};
+    struct cli *x = &(struct cli){.a = arena_create(), .out = BUF(OUT_MAX), .now = time_now(), .can_draw = BOOL_NONE};
     struct err err;
     if (argc > 1 && !strcmp(argv[1], "help"))
         argv = help_words(x->a, argc, argv);

@@ -20,6 +20,12 @@ struct cli {
     size_t width;    /* of the space; 0: no bound */
     bool json;       /* -o json */
     bool url_checked;
+    bool flushed;    /* some output is out */
+    /* of progress.c */
+    int8_t can_draw;
+    bool drawn, drawn_wait;
+    size_t frame;
+    Dur drawn_at, steps_began;
     Time now;
 };
 

@@ -1,5 +1,6 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
+#include "cli/progress.h"
 
 static int ls(struct cli *x, struct err *err)
 {
@@ -85,9 +86,11 @@ static int delete_artifact(struct cli *x, struct err *err)
     }
     for (size_t i = 0; i < artifacts.n; i++) {
         id = field(artifacts.v[i], "id");
+        progress_steps(x, "Deleting", i, artifacts.n);
         if (api_delete(x, str_fmt(x->a, "/artifacts/%.*s", STR_ARG(id)), err) < 0 && err->code != ERR_NOT_FOUND)
             return -1;
     }
+    progress_clear(x);
     cli_ok(x, "Deleted %zu artifact(s) with key '%.*s'.", artifacts.n, STR_ARG(key));
     cli_result_items(x, &artifacts);
     return 0;

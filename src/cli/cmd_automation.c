@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 #include "cli/commands.h"
 #include "cli/files.h"
+#include "cli/progress.h"
 
 /* Those that NAME or --id mean; several may have one name. */
 static int find(struct cli *x, struct items *ret, struct err *err)
@@ -160,10 +161,12 @@ static int delete_items(struct cli *x, const struct items *items, struct err *er
 {
     for (size_t i = 0; i < items->n; i++) {
         Str id = field(items->v[i], "id"), name = field(items->v[i], "name");
+        progress_steps(x, "Deleting", i, items->n);
         if (api_delete(x, str_fmt(x->a, "/automations/%.*s", STR_ARG(id)), err) < 0 && err->code != ERR_NOT_FOUND)
             return -1;
         cli_ok(x, "Deleted automation '%.*s' with id '%.*s'", STR_ARG(name), STR_ARG(id));
     }
+    progress_clear(x);
     cli_result_items(x, items);
     return 0;
 }

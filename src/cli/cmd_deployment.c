@@ -2,6 +2,7 @@
 #include "cli/deployments.h"
 #include "cli/files.h"
 #include "cli/guess.h"
+#include "cli/progress.h"
 #include "cli/runs.h"
 
 #include <stdio.h>
@@ -417,9 +418,11 @@ static int delete_all(struct cli *x, struct err *err)
         return -1;
     for (size_t i = 0; i < all.n; i++) {
         Str id = field(all.v[i], "id");
+        progress_steps(x, "Deleting", i, all.n);
         if (api_delete(x, str_fmt(x->a, "/deployments/%.*s", STR_ARG(id)), err) < 0 && err->code != ERR_NOT_FOUND)
             return err_wrap(err, "after %zu of %zu deployments", i, all.n);
     }
+    progress_steps(x, "Deleting", all.n, all.n);
     cli_ok(x, "Deleted %zu deployment%s.", all.n, all.n == 1 ? "" : "s");
     cli_result_items(x, &all);
     return 0;

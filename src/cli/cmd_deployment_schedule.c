@@ -1,5 +1,6 @@
 #include "cli/commands.h"
 #include "cli/deployments.h"
+#include "cli/progress.h"
 
 #include "schedule/schedule.h"
 
@@ -221,6 +222,7 @@ static int set_all(struct cli *x, bool active, struct err *err)
             const struct json *s = &list->array.items[k];
             if (field_bool(s, "active") == active)
                 continue;
+            progress_steps(x, active ? "Resuming" : "Pausing", changed.n, n);
             if (set_active(x, deployment, field(s, "id"), active, err) < 0)
                 return -1;
             Str text = schedule_text(x, json_getz(s, "schedule"));
@@ -228,6 +230,7 @@ static int set_all(struct cli *x, bool active, struct err *err)
             vec_push(x->a, &changed, s);
         }
     }
+    progress_clear(x);
     cli_ok(x, "%s %zu deployment schedule(s).", active ? "Resumed" : "Paused", n);
     return show_again(x, &changed, err);
 }

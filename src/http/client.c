@@ -28,6 +28,9 @@ struct client {
     bool tls_insecure, repeat_posts;
     Dur timeout, backoff;
     int retries, connect_retries;
+    void (*waiting)(void *user, Dur waited);
+    void *user;
+    Dur begun; /* of the call under way */
 };
 
 /* What one transfer leaves. */
@@ -190,6 +193,8 @@ struct client *client_create(const struct client_options *o)
     c->backoff = o->backoff ? o->backoff : 200 * MSEC;
     c->retries = o->retries < 0 ? 5 : o->retries;
     c->connect_retries = o->connect_retries < 0 ? c->retries : MIN(o->connect_retries, c->retries);
+    c->waiting = o->waiting;
+    c->user = o->user;
     c->extra_headers = o->headers.p ? copy(a, o->headers) : STR("");
     c->headers = header_list(c, c->extra_headers, /* with_body= */ false, STR_NONE, STR_NONE);
     c->json_headers = header_list(c, c->extra_headers, /* with_body= */ true, STR_NONE, STR_NONE);
@@ -217,6 +222,14 @@ void client_freep(struct client **c)
 Str client_base_url(const struct client *c)
 {
     return c->shown_url;
+}
+
+static int on_waiting(void *user, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
+{
+    struct client *c = user;
+    UNUSED(down_all), UNUSED(down), UNUSED(up_all), UNUSED(up);
+    c->waiting(c->user, time_monotonic() - c->begun);
+    return 0;
 }
 
 /* One try. The easy handle is reset but keeps its connection, DNS and TLS caches. */
@@ -263,16 +276,25 @@ static CURLcode transfer_run(struct client *c, const char *method, const char *u
     struct curl_slist *plain = c->csrf_headers ? c->csrf_headers : c->headers;
     struct curl_slist *typed = c->csrf_json_headers ? c->csrf_json_headers : c->json_headers;
     curl_easy_setopt(h, CURLOPT_HTTPHEADER, body.p ? typed : plain);
+    if (c->waiting) {
+        curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_waiting);
+        curl_easy_setopt(h, CURLOPT_XFERINFODATA, c);
+    }
     buf_reset(&t->body);
     t->retry_after = -1;
     return curl_easy_perform(h);
 }
 
-static void pause_for(Dur d)
+static void pause_for(struct client *c, Dur d)
 {
-    struct timespec left = {d / SEC, d % SEC * 1000};
-    while (nanosleep(&left, &left) < 0 && errno == EINTR)
-        ;
+    for (Dur until = time_monotonic() + d, now; (now = time_monotonic()) < until;) {
+        Dur step = c->waiting ? MIN(until - now, 250 * MSEC) : until - now;
+        struct timespec left = {step / SEC, step % SEC * 1000};
+        (void)nanosleep(&left, NULL);
+        if (c->waiting)
+            c->waiting(c->user, time_monotonic() - c->begun);
+    }
 }
 
 /* Before try number n + 2: doubled each time, a fifth up or down. */
@@ -308,6 +330,7 @@ static bool repeatable(const struct client *c, const char *method, Str path)
 static int call_with_retries(struct client *c, const char *method, const char *url, Str path, Str body,
                              struct transfer *t, long *ret_status, struct err *err)
 {
+    c->begun = time_monotonic();
     for (int n = 0;; n++) {
         CURLcode code = transfer_run(c, method, url, body, t);
         Dur pause = backoff(c, n);
@@ -332,7 +355,7 @@ static int call_with_retries(struct client *c, const char *method, const char *u
                 return err_set(err, ERR_IO, "%s %.*s%.*s: %s", method, STR_ARG(c->shown_url), STR_ARG(path), why);
             }
         }
-        pause_for(pause);
+        pause_for(c, pause);
     }
 }
 

@@ -22,6 +22,9 @@ struct client_options {
     Dur backoff;      /* pause before the second try, then doubled, at most 30 s; 0: 200 ms */
     int retries;      /* further tries; -1: 5; 0: none */
     int connect_retries; /* of those, while nothing listens at the address; -1: as retries */
+    /* Called about once a second while a call has no answer yet, also between its tries; NULL: not. */
+    void (*waiting)(void *user, Dur waited);
+    void *user;
 };
 
 struct response {

@@ -35,6 +35,11 @@ tutorial: deps build
 
 install: build
 	install -Dm755 $(BUILD)/millpond $(DESTDIR)$(PREFIX)/bin/millpond
+	$(BUILD)/millpond man --to $(DESTDIR)$(PREFIX)/share/man/man1
+	mkdir -p $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	$(BUILD)/millpond completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/millpond
+	$(BUILD)/millpond completion zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_millpond
+	$(BUILD)/millpond completion fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/millpond.fish
 
 format:
 	@clang-format -i $$(git ls-files '*.c' '*.h' ':!src/model/filters.c')

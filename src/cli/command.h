@@ -99,6 +99,20 @@ bool args_flag(const struct args *x, const char *name, bool otherwise);
 /* All values; n is 0 where none was given. */
 struct strs args_list(const struct args *x, const char *name);
 
+/* The parts of help, for its other forms. */
+struct help_row {
+    Str left, right;
+};
+struct help_rows {
+    struct help_row *v;
+    size_t n, cap;
+};
+Str help_capitals(struct arena *a, const char *name);
+Str help_usage(struct arena *a, const char *path, const struct command *c);
+Str help_option_left(struct arena *a, const struct option *o);
+Str help_option_right(struct arena *a, const struct option *o);
+struct help_rows help_commands(struct arena *a, const struct command *c); /* those not hidden, by name */
+
 /* Prints the help of what args stand at. */
 void help_print(const struct args *x, struct buf *out, size_t width, bool color);
 /* The whole table as Markdown: the reference page. */

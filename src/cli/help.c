@@ -10,15 +10,7 @@ static const char *const words[] = {
 };
 _Static_assert(COUNT_OF(words) == VALUE_COUNT, "a word per type");
 
-struct row {
-    Str left, right;
-};
-struct rows {
-    struct row *v;
-    size_t n, cap;
-};
-
-static Str capitals(struct arena *a, const char *name)
+Str help_capitals(struct arena *a, const char *name)
 {
     char *z = str_z(a, str_of(name));
     for (char *c = z; *c; c++)
@@ -26,7 +18,7 @@ static Str capitals(struct arena *a, const char *name)
     return str_of(z);
 }
 
-static Str usage_text(struct arena *a, const char *path, const struct command *c)
+Str help_usage(struct arena *a, const char *path, const struct command *c)
 {
     Str s = str_of(path);
     if (!c->run)
@@ -34,7 +26,7 @@ static Str usage_text(struct arena *a, const char *path, const struct command *c
     if (c->options && c->options->name)
         s = str_fmt(a, "%.*s [OPTIONS]", STR_ARG(s));
     for (const struct positional *p = c->args; p && p->name; p++) {
-        Str name = capitals(a, p->name);
+        Str name = help_capitals(a, p->name);
         const char *dots = p->many ? "…" : "";
         s = p->optional ? str_fmt(a, "%.*s [%.*s%s]", STR_ARG(s), STR_ARG(name), dots)
                         : str_fmt(a, "%.*s %.*s%s", STR_ARG(s), STR_ARG(name), dots);
@@ -42,7 +34,7 @@ static Str usage_text(struct arena *a, const char *path, const struct command *c
     return s;
 }
 
-static Str option_left(struct arena *a, const struct option *o)
+Str help_option_left(struct arena *a, const struct option *o)
 {
     Str s = o->brief ? str_fmt(a, "-%s, --%s", o->brief, o->name) : str_fmt(a, "    --%s", o->name);
     if (o->alias)
@@ -56,7 +48,7 @@ static Str option_left(struct arena *a, const struct option *o)
     return s;
 }
 
-static Str option_right(struct arena *a, const struct option *o)
+Str help_option_right(struct arena *a, const struct option *o)
 {
     Str s = str_of(o->help);
     if (o->is & OPTION_LIST)
@@ -76,7 +68,7 @@ static Str option_right(struct arena *a, const struct option *o)
     return s;
 }
 
-static void print_rows(struct buf *out, const char *title, const struct rows *rows, size_t width, bool color)
+static void print_rows(struct buf *out, const char *title, const struct help_rows *rows, size_t width, bool color)
 {
     if (!rows->n)
         return;
@@ -106,38 +98,38 @@ static void print_rows(struct buf *out, const char *title, const struct rows *ro
 }
 
 /* Rows of a group's commands, by name. */
-static struct rows command_rows(struct arena *a, const struct command *c)
+struct help_rows help_commands(struct arena *a, const struct command *c)
 {
-    struct rows rows = {0};
+    struct help_rows rows = {0};
     for (size_t i = 0; c->groups && c->groups[i]; i++)
         if (!c->groups[i]->hidden)
-            vec_push(a, &rows, ((struct row){str_of(c->groups[i]->name), str_of(c->groups[i]->summary)}));
+            vec_push(a, &rows, ((struct help_row){str_of(c->groups[i]->name), str_of(c->groups[i]->summary)}));
     for (const struct command *sub = c->commands; sub && sub->name; sub++)
         if (!sub->hidden)
-            vec_push(a, &rows, ((struct row){str_of(sub->name), str_of(sub->summary)}));
+            vec_push(a, &rows, ((struct help_row){str_of(sub->name), str_of(sub->summary)}));
     for (size_t i = 1; i < rows.n; i++)
         for (size_t k = i; k > 0 && str_cmp(rows.v[k].left, rows.v[k - 1].left) < 0; k--) {
-            struct row swap = rows.v[k];
+            struct help_row swap = rows.v[k];
             rows.v[k] = rows.v[k - 1];
             rows.v[k - 1] = swap;
         }
     return rows;
 }
 
-static struct rows arg_rows(struct arena *a, const struct command *c)
+static struct help_rows arg_rows(struct arena *a, const struct command *c)
 {
-    struct rows rows = {0};
+    struct help_rows rows = {0};
     for (const struct positional *p = c->args; p && p->name; p++)
-        vec_push(a, &rows, ((struct row){capitals(a, p->name), str_of(p->help)}));
+        vec_push(a, &rows, ((struct help_row){help_capitals(a, p->name), str_of(p->help)}));
     return rows;
 }
 
-static struct rows option_rows(struct arena *a, const struct command *c)
+static struct help_rows option_rows(struct arena *a, const struct command *c)
 {
-    struct rows rows = {0};
+    struct help_rows rows = {0};
     for (const struct option *o = c->options; o && o->name; o++)
         if (!(o->is & OPTION_HIDDEN))
-            vec_push(a, &rows, ((struct row){option_left(a, o), option_right(a, o)}));
+            vec_push(a, &rows, ((struct help_row){help_option_left(a, o), help_option_right(a, o)}));
     return rows;
 }
 
@@ -160,7 +152,7 @@ void help_print(const struct args *x, struct buf *out, size_t width, bool color)
     width = MIN(width, (size_t)110);
 
     text_styled(out, color, STYLE_BOLD, STR("Usage:"));
-    Str usage = usage_text(a, path.p, c);
+    Str usage = help_usage(a, path.p, c);
     buf_fmt(out, " %.*s\n\n", STR_ARG(usage));
     print_text(out, str_fmt(a, "%s.", c->summary).p, width);
     if (c->alias)
@@ -169,22 +161,22 @@ void help_print(const struct args *x, struct buf *out, size_t width, bool color)
         buf_char(out, '\n');
         print_text(out, c->details, width);
     }
-    struct rows rows = command_rows(a, c);
+    struct help_rows rows = help_commands(a, c);
     print_rows(out, "Commands", &rows, width, color);
     rows = arg_rows(a, c);
     print_rows(out, "Arguments", &rows, width, color);
     rows = option_rows(a, c);
     print_rows(out, "Options", &rows, width, color);
-    rows = (struct rows){0};
-    vec_push(a, &rows, ((struct row){STR("    --profile TEXT"), STR("Use this profile's settings, over the environment's")}));
-    vec_push(a, &rows, ((struct row){STR("    --prompt/--no-prompt"), STR("Ask, or never ask, whatever the output is")}));
-    vec_push(a, &rows, ((struct row){STR("    --help"), STR("Show this text")}));
+    rows = (struct help_rows){0};
+    vec_push(a, &rows, ((struct help_row){STR("    --profile TEXT"), STR("Use this profile's settings, over the environment's")}));
+    vec_push(a, &rows, ((struct help_row){STR("    --prompt/--no-prompt"), STR("Ask, or never ask, whatever the output is")}));
+    vec_push(a, &rows, ((struct help_row){STR("    --help"), STR("Show this text")}));
     if (x->depth == 1)
-        vec_push(a, &rows, ((struct row){STR("-v, --version"), STR("Show the version and nothing else")}));
+        vec_push(a, &rows, ((struct help_row){STR("-v, --version"), STR("Show the version and nothing else")}));
     print_rows(out, "Options of every command", &rows, width, color);
 }
 
-static void reference_rows(struct buf *out, const struct rows *rows)
+static void reference_rows(struct buf *out, const struct help_rows *rows)
 {
     for (size_t i = 0; i < rows->n; i++) {
         Str left = str_trim(rows->v[i].left);
@@ -196,7 +188,7 @@ static void reference_rows(struct buf *out, const struct rows *rows)
 
 static void reference_command(struct arena *a, struct buf *out, const struct command *c, Str path, int level)
 {
-    Str usage = usage_text(a, path.p, c);
+    Str usage = help_usage(a, path.p, c);
     buf_fmt(out, "%.*s `%.*s`\n\n", MIN(level, 5), "#####", STR_ARG(path));
     buf_fmt(out, "%s.", c->summary);
     if (c->alias)
@@ -206,7 +198,7 @@ static void reference_command(struct arena *a, struct buf *out, const struct com
         buf_fmt(out, "%s\n\n", c->details);
     if (c->run)
         buf_fmt(out, "    %.*s\n\n", STR_ARG(usage));
-    struct rows rows = arg_rows(a, c);
+    struct help_rows rows = arg_rows(a, c);
     reference_rows(out, &rows);
     rows = option_rows(a, c);
     reference_rows(out, &rows);

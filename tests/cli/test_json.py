@@ -17,6 +17,7 @@ PLAIN = {
     "completion": "prints a script",
     "complete": "is for shells",
     "reference": "prints a page",
+    "man": "prints a page",
 }
 
 # A line a command; `{…}` is a value of an earlier answer: {key.member}. "key = " keeps the answer, "! " wants it to fail.

@@ -313,8 +313,9 @@ static int copy_task_parameters(struct transition *t, struct err *err)
 
 static int enqueue_scheduled(struct transition *t, struct err *err)
 {
+    struct task_scheduled s = {t->task_run->id, t->task_run->task_key, str_eqz(t->proposed.name, "AwaitingRetry")};
     if (t->wrote && t->details.deferred == 1)
-        vec_push(t->o->out->a, &t->o->out->tasks_scheduled, t->task_run->id);
+        vec_push(t->o->out->a, &t->o->out->tasks_scheduled, s);
     return 0;
 }
 

@@ -53,14 +53,21 @@ struct task_worker {
     struct run *given;
 };
 
+/* On its way to the queues. */
+struct fresh {
+    Uuid id;
+    Str key; /* owned */
+    bool retry;
+};
+
 struct task_queues {
     struct db *db;
     struct loop *loop;
     pthread_mutex_t lock; /* over fresh, posted, looks, closing; and over workers, which the loop alone changes */
     pthread_cond_t changed;
-    Uuid *fresh;
+    struct fresh *fresh;
     size_t fresh_n, fresh_cap;
-    bool posted, closing;
+    bool posted, closing, no_room;
     size_t looks; /* into the table, under way */
     struct task_worker *workers;
     /* the loop's alone */
@@ -69,7 +76,8 @@ struct task_queues {
     struct queue *queues[SLOTS];
     struct list taken; /* oldest first */
     size_t run_count;
-    bool looking, more; /* a look for everything is under way; there is more in the table than fits here */
+    bool begun;         /* the first look is over: what waited before the start stands before all that came later */
+    bool looking, more; /* a look is under way; there is more in the table than fits here */
     uint64_t turns;
 };
 
@@ -168,6 +176,8 @@ static void forget_taken(struct task_queues *q)
 
 static struct run *next_for(struct task_worker *w)
 {
+    if (!w->q->begun)
+        return NULL;
     for (size_t i = 0; i < w->n; i++) {
         struct queue *k = *queue_place(w->q, w->keys[i]);
         struct run *r = k ? list_pop(&k->retry) : NULL;
@@ -243,18 +253,36 @@ static void enqueue(struct task_queues *q, Uuid id, Str key, bool retry, bool an
     list_push(retry ? &r->queue->retry : &r->queue->scheduled, r);
 }
 
+/* Puts what came since into the queues. */
+static void absorb(struct task_queues *q)
+{
+    if (!q->begun)
+        return;
+    pthread_mutex_lock(&q->lock);
+    struct fresh *fresh = TAKE(q->fresh);
+    size_t n = q->fresh_n;
+    q->fresh_n = q->fresh_cap = 0;
+    q->more |= q->no_room;
+    q->no_room = false;
+    pthread_mutex_unlock(&q->lock);
+    for (size_t i = 0; i < n; i++) {
+        enqueue(q, fresh[i].id, fresh[i].key, fresh[i].retry, true);
+        free((char *)(uintptr_t)fresh[i].key.p);
+    }
+    free(fresh);
+}
+
 /* ---- looking into the table ---- */
 
 struct found {
     Uuid id;
     Str key;
     bool retry;
+    Time since;
 };
 struct look {
     struct task_queues *q;
     struct arena *a;
-    const Uuid *ids; /* NULL: all that wait */
-    size_t n;
     VEC(struct found) found;
     bool failed;
 };
@@ -263,7 +291,7 @@ static int look_rows(struct look *l, struct stmt *rows, struct err *err)
 {
     int rc;
     while ((rc = stmt_step(rows, err)) == 1) {
-        struct found f = {.id = stmt_uuid(rows, 0), .key = str_dup(l->a, stmt_str(rows, 1))};
+        struct found f = {.id = stmt_uuid(rows, 0), .key = str_dup(l->a, stmt_str(rows, 1)), .since = stmt_int(rows, 4)};
         f.retry = str_eqz(stmt_str(rows, 2), "AwaitingRetry");
         struct state_details d;
         shape_read(l->a, &state_details_shape, str_dup(l->a, stmt_str(rows, 3)), &d);
@@ -273,24 +301,25 @@ static int look_rows(struct look *l, struct stmt *rows, struct err *err)
     return rc;
 }
 
-#define SELECT                                                                                                         \
-    "SELECT task_run.id, task_run.task_key, task_run.state_name, task_run_state.state_details FROM task_run "          \
-    "JOIN task_run_state ON task_run_state.run_id = task_run.id AND task_run_state.id = task_run.state_id "            \
-    "WHERE task_run.state_type = 'SCHEDULED'"
+static int by_since(const void *x, const void *y)
+{
+    const struct found *a = x, *b = y;
+    return a->since != b->since ? (a->since > b->since) - (a->since < b->since) : memcmp(a->id.b, b->id.b, sizeof a->id.b);
+}
 
 static int look_work(struct conn *c, void *arg, struct err *err)
 {
     struct look *l = arg;
     l->found.n = 0;
-    for (size_t i = 0; i < l->n; i++) {
-        AUTO(stmt_finish) struct stmt *rows = db_query(c, err, SELECT " AND task_run.id = $1", "u", l->ids[i]);
-        if (!rows || look_rows(l, rows, err) < 0)
-            return -1;
-    }
-    if (l->ids)
-        return 0;
-    AUTO(stmt_finish) struct stmt *rows = db_query(c, err, SELECT " ORDER BY task_run.id LIMIT $1", "i", (int64_t)LOOK_MAX);
-    return !rows || look_rows(l, rows, err) < 0 ? -1 : 0;
+    AUTO(stmt_finish) struct stmt *rows = db_query(c, err,
+        "SELECT task_run.id, task_run.task_key, task_run.state_name, task_run_state.state_details, task_run.state_timestamp FROM task_run"
+        " JOIN task_run_state ON task_run_state.run_id = task_run.id AND task_run_state.id = task_run.state_id"
+        " WHERE task_run.state_type = 'SCHEDULED' ORDER BY task_run.id LIMIT $1", "i", (int64_t)LOOK_MAX);
+    if (!rows || look_rows(l, rows, err) < 0)
+        return -1;
+    if (l->found.n)
+        qsort(l->found.v, l->found.n, sizeof *l->found.v, by_since);
+    return 0;
 }
 
 static void arm(struct task_queues *q);
@@ -310,14 +339,12 @@ static void looked(void *arg)
 {
     struct look *l = arg;
     struct task_queues *q = l->q;
-    if (!l->ids) {
-        q->looking = false;
-        q->more = l->failed || l->found.n >= LOOK_MAX;
-    } else if (l->failed) {
-        q->more = true; /* a look for everything will find them */
-    }
+    q->looking = false;
+    q->more = l->failed || l->found.n >= LOOK_MAX;
     for (size_t i = 0; i < l->found.n; i++)
-        enqueue(q, l->found.v[i].id, l->found.v[i].key, l->found.v[i].retry, l->ids != NULL);
+        enqueue(q, l->found.v[i].id, l->found.v[i].key, l->found.v[i].retry, false);
+    q->begun = true;
+    absorb(q);
     hand_out(q);
     arm(q);
     look_over(l);
@@ -332,23 +359,14 @@ static void look_done(void *arg, const struct err *err)
     loop_post(l->q->loop, looked, l);
 }
 
-/* Takes `ids` (malloc'ed) over; NULL: looks for all. */
-static void look(struct task_queues *q, Uuid *ids, size_t n)
+static void look(struct task_queues *q)
 {
     struct look *l = calloc(1, sizeof *l);
     if (!l)
         die("out of memory");
     l->q = q;
     l->a = arena_create();
-    if (ids) {
-        Uuid *kept = arena_array(l->a, Uuid, n);
-        memcpy(kept, ids, n * sizeof *ids);
-        l->ids = kept;
-        l->n = n;
-        free(ids);
-    } else {
-        q->looking = true;
-    }
+    q->looking = true;
     pthread_mutex_lock(&q->lock);
     q->looks++;
     pthread_mutex_unlock(&q->lock);
@@ -370,7 +388,7 @@ static void on_timer(uv_timer_t *t)
     struct task_queues *q = t->data;
     forget_taken(q);
     if (!q->looking && somebody_waits(q))
-        look(q, NULL, 0);
+        look(q);
     else
         arm(q);
 }
@@ -390,37 +408,40 @@ static void arm(struct task_queues *q)
         uv_timer_start(q->timer, on_timer, (uint64_t)(pause / MSEC), 0);
 }
 
-static void absorb(void *arg)
+static void on_added(void *arg)
 {
     struct task_queues *q = arg;
     pthread_mutex_lock(&q->lock);
-    Uuid *ids = q->fresh;
-    size_t n = q->fresh_n;
-    q->fresh = NULL;
-    q->fresh_n = q->fresh_cap = 0;
     q->posted = false;
     pthread_mutex_unlock(&q->lock);
-    if (n)
-        look(q, ids, n);
-    else
-        free(ids);
+    absorb(q);
+    hand_out(q);
+    arm(q);
 }
 
-void task_queues_add(struct task_queues *q, const Uuid *runs, size_t n)
+void task_queues_add(struct task_queues *q, const struct task_scheduled *runs, size_t n)
 {
     pthread_mutex_lock(&q->lock);
     for (size_t i = 0; i < n && !q->closing; i++) {
+        if (q->fresh_n >= RUNS_MAX) {
+            q->no_room = true;
+            break;
+        }
         if (q->fresh_n == q->fresh_cap) {
             q->fresh_cap = q->fresh_cap ? q->fresh_cap * 2 : 64;
             q->fresh = realloc(q->fresh, q->fresh_cap * sizeof *q->fresh);
             if (!q->fresh)
                 die("out of memory");
         }
-        q->fresh[q->fresh_n++] = runs[i];
+        char *key = malloc(runs[i].key.n + 1);
+        if (!key)
+            die("out of memory");
+        memcpy(key, runs[i].key.p, runs[i].key.n);
+        q->fresh[q->fresh_n++] = (struct fresh){runs[i].id, {key, runs[i].key.n}, runs[i].retry};
     }
-    if (q->fresh_n && !q->posted) {
+    if (n && !q->posted && !q->closing) {
         q->posted = true;
-        loop_post(q->loop, absorb, q);
+        loop_post(q->loop, on_added, q);
     }
     pthread_mutex_unlock(&q->lock);
 }
@@ -457,6 +478,7 @@ void task_worker_next(struct task_worker *w)
     pthread_mutex_lock(&q->lock);
     w->seen = time_now();
     pthread_mutex_unlock(&q->lock);
+    absorb(q); /* the post that tells of them may still be on its way */
     struct run *r = next_for(w);
     if (r) {
         give(w, r);
@@ -530,7 +552,7 @@ static void begin(void *arg)
         die("out of memory");
     uv_timer_init(loop_uv(q->loop), q->timer);
     q->timer->data = q;
-    look(q, NULL, 0);
+    look(q);
 }
 
 struct task_queues *task_queues_start(struct workspace *ws, struct err *err)
@@ -595,6 +617,8 @@ void task_queues_stop(struct task_queues *q)
             free(k);
         }
     }
+    for (size_t i = 0; i < q->fresh_n; i++)
+        free((char *)(uintptr_t)q->fresh[i].key.p);
     free(q->fresh);
     pthread_mutex_destroy(&q->lock);
     pthread_cond_destroy(&q->changed);

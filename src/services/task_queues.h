@@ -13,8 +13,9 @@ struct task_worker;
 NODISCARD struct task_queues *task_queues_start(struct workspace *ws, struct err *err);
 /* When no worker is connected any more; before the database is closed and the loop ended. NULL is accepted. */
 void task_queues_stop(struct task_queues *q);
-/* Runs that entered SCHEDULED. Any thread. */
-void task_queues_add(struct task_queues *q, const Uuid *runs, size_t n);
+/* Runs that entered SCHEDULED, in their order; before their write is answered, so that who asks for a run after that answer finds them
+ * in their places. Any thread; the texts are copied. */
+void task_queues_add(struct task_queues *q, const struct task_scheduled *runs, size_t n);
 
 /* The following on the loop's thread. A worker gets one run at a time: `run` is called once for each task_worker_next, in
  * it or later. Its keys' queues are looked at in the order given, runs that are tried again first. */

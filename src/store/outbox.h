@@ -31,6 +31,13 @@ enum alarm {
     ALARM_COUNT,
 };
 
+/* A background task run that entered SCHEDULED: it is to be handed out. */
+struct task_scheduled {
+    Uuid id;
+    Str key;    /* its task_key */
+    bool retry; /* it is tried again */
+};
+
 struct outbox {
     struct arena *a;
     VEC(struct event) events;
@@ -38,7 +45,7 @@ struct outbox {
     VEC(Uuid) runs_cancelling; /* flow runs that entered CANCELLING */
     VEC(Uuid) pools_changed; /* work pools whose row changed */
     VEC(Uuid) runs_deleted;  /* flow runs that are gone: their logs go too */
-    VEC(Uuid) tasks_scheduled; /* background task runs to hand out (EnqueueScheduledTasks) */
+    VEC(struct task_scheduled) tasks_scheduled; /* in their order (EnqueueScheduledTasks) */
     Time alarm[ALARM_COUNT]; /* TIME_NEVER: unchanged */
 };
 void outbox_init(struct outbox *o, struct arena *a);

@@ -367,20 +367,47 @@ def test_background_tasks(server):
 
 
 def test_keys_in_their_order(server):
-    a, b, c = (f"{x}-{uuid.uuid4()}" for x in "abc")
-    runs = {k: delay(server, k)["id"] for k in (a, b)}
-    retry = delay(server, b, "AwaitingRetry")["id"]
-    last = delay(server, c)["id"]
-    with socket(server, "/task_runs/subscriptions/scheduled") as ws:
-        subscribe(ws, c)
-        assert receive(ws)["id"] == last  # those before it have found their places too
-        ws.send('{"type":"ack"}')
-    with socket(server, "/task_runs/subscriptions/scheduled") as ws:
-        subscribe(ws, b, a)
-        for id in (retry, runs[b], runs[a]):
-            assert receive(ws)["id"] == id
+    """Keys as the worker names them, of each key what is tried again first; what was answered before the worker asked is in its place."""
+    for _ in range(20):
+        a, b = (f"{x}-{uuid.uuid4()}" for x in "ab")
+        with socket(server, "/task_runs/subscriptions/scheduled") as ws:
+            runs = {k: [delay(server, k)["id"] for _ in range(3)] for k in (a, b)}
+            retry = [delay(server, b, "AwaitingRetry")["id"] for _ in range(2)]
+            subscribe(ws, b, a)
+            for id in retry + runs[b] + runs[a]:
+                assert receive(ws)["id"] == id
+                ws.send('{"type":"ack"}')
+
+
+def test_order_while_they_come(server):
+    """A retry that was answered while the worker was busy stands before what waited longer."""
+    for _ in range(10):
+        key = str(uuid.uuid4())
+        with socket(server, "/task_runs/subscriptions/scheduled") as ws:
+            first, second = delay(server, key)["id"], delay(server, key)["id"]
+            subscribe(ws, key)
+            assert receive(ws)["id"] == first
+            retry = delay(server, key, "AwaitingRetry")["id"]
             ws.send('{"type":"ack"}')
-        silent(ws)
+            for id in (retry, second):
+                assert receive(ws)["id"] == id
+                ws.send('{"type":"ack"}')
+
+
+def test_order_after_a_start(own):
+    """What waited in the table stands before what comes while that is read."""
+    server, key = own, str(uuid.uuid4())
+    ids = [delay(server, key)["id"] for _ in range(20)]
+    retry = [delay(server, key, "AwaitingRetry")["id"] for _ in range(5)]
+    server.stop()
+    server.start()
+    with socket(server, "/task_runs/subscriptions/scheduled") as ws:
+        subscribe(ws, key)
+        got, new = [receive(ws)["id"]], delay(server, key)["id"]
+        while len(got) < 26:
+            ws.send('{"type":"ack"}')
+            got.append(receive(ws)["id"])
+        assert got == retry + ids + [new]
 
 
 def test_each_run_to_one_worker(server):

@@ -416,7 +416,8 @@ static int handing_out(struct world *w, struct err *err)
         outbox_init(&w->out, w->a);
         TRY(insert_task(&s, (struct task_options){.state = cases[i].state}, &id, err));
         EXPECT_INT((int64_t)w->out.tasks_scheduled.n, cases[i].told);
-        EXPECT(!cases[i].told || uuid_eq(w->out.tasks_scheduled.v[0], id));
+        EXPECT(!cases[i].told || (uuid_eq(w->out.tasks_scheduled.v[0].id, id) && w->out.tasks_scheduled.v[0].key.n &&
+                                  w->out.tasks_scheduled.v[0].retry == !!strstr(cases[i].state, "AwaitingRetry")));
         EXPECT_INT((int64_t)w->out.events.n, 0); /* task runs tell by themselves */
     }
     /* The parameters go along. */

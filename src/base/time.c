@@ -221,6 +221,50 @@ bool dur_parse(Str s, Dur *ret)
     return true;
 }
 
+bool dur_parse_clock(Str s, double *ret)
+{
+    double days = 0, sign = 1, part[3] = {0};
+    s = str_trim(s);
+    if (s.n && (s.p[0] == '-' || s.p[0] == '+')) {
+        sign = s.p[0] == '-' ? -1 : 1;
+        s = str_sub(s, 1, s.n);
+    }
+    size_t n = 0;
+    while (n < s.n && isdigit((unsigned char)s.p[n]))
+        n++;
+    Str after = str_trim(str_sub(s, n, s.n));
+    if (n && n < 10 && after.n && (after.p[0] == 'd' || after.p[0] == 'D')) {
+        size_t w = 1;
+        while (w < after.n && isalpha((unsigned char)after.p[w]))
+            w++;
+        Str word = str_sub(after, 0, w);
+        if (!str_double(str_sub(s, 0, n), &days) ||
+            !(str_ieq(word, STR("d")) || str_ieq(word, STR("day")) || str_ieq(word, STR("days"))))
+            return false;
+        s = str_sub(after, w, after.n);
+        if (s.n && s.p[0] == ',')
+            s = str_sub(s, 1, s.n);
+        s = str_trim(s);
+        if (!s.n) {
+            *ret = sign * days * 86400;
+            return true;
+        }
+    }
+    int parts = 0;
+    for (Str rest = s, item; str_cut(&rest, ':', &item); parts++) {
+        bool last = parts == 2;
+        if (parts == 3 || !item.n || item.n > 16 || !isdigit((unsigned char)item.p[0]))
+            return false;
+        for (size_t i = 0; i < item.n; i++)
+            if (!isdigit((unsigned char)item.p[i]) && !(last && item.p[i] == '.'))
+                return false;
+        if (!str_double(item, &part[parts]) || (parts && part[parts] >= 60))
+            return false;
+    }
+    *ret = sign * (days * 86400 + part[0] * 3600 + part[1] * 60 + part[2]);
+    return parts >= 2;
+}
+
 bool uuid_eq(Uuid a, Uuid b)
 {
     return memcmp(a.b, b.b, 16) == 0;

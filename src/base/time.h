@@ -19,6 +19,8 @@ bool time_parse(Str s, Time *ret);
 /* ISO 8601 duration ("PT1H30M", "P1DT2S", "-PT3.5S"); a year is 365 days and a month 30, as the API's clients
  * read them. False where it is none. */
 bool dur_parse(Str s, Dur *ret);
+/* "1 day, 02:30:00", "-1d 00:10", "26:00:00.5", "2 days": what str() of a Python timedelta gives, and its kin; in seconds. */
+bool dur_parse_clock(Str s, double *ret);
 
 /* Gregorian calendar from year 1, no zone: days since 1970-01-01 from a date, and back. */
 int64_t civil_days(int64_t year, int month, int day);

@@ -13,6 +13,10 @@ const char *const deployment_status_names[] = {"READY", "NOT_READY", NULL};
 const char *const work_pool_status_names[] = {"READY", "NOT_READY", "PAUSED", NULL};
 const char *const work_queue_status_names[] = {"READY", "NOT_READY", "PAUSED", NULL};
 const char *const worker_status_names[] = {"ONLINE", "OFFLINE", NULL};
+const char *const trigger_postures[] = {"Reactive", "Proactive", NULL};
+const char *const action_sources[] = {"selected", "inferred", NULL};
+static const char *const trigger_type_event[] = {"event", NULL}, *const trigger_type_compound[] = {"compound", NULL},
+                         *const trigger_type_sequence[] = {"sequence", NULL};
 
 int state_type_of(Str name)
 {
@@ -385,6 +389,51 @@ static const struct field notification_policy_fields[] = {
 };
 static struct resource_sql notification_policy_sql;
 const struct resource notification_policy_resource = {"notification_policy", "flow_run_notification_policy", notification_policy_fields, COUNT_OF(notification_policy_fields), sizeof(struct notification_policy), .sql = &notification_policy_sql};
+
+static const struct field event_trigger_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct event_trigger, name), dflt, more, doc},
+#include "model/event_trigger.def"
+#undef FIELD
+};
+static struct resource_sql event_trigger_sql;
+const struct resource event_trigger_shape = {"event_trigger", NULL, event_trigger_fields, COUNT_OF(event_trigger_fields), sizeof(struct event_trigger), .sql = &event_trigger_sql, .ignore_unknown = true};
+
+static const struct field compound_trigger_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct compound_trigger, name), dflt, more, doc},
+#include "model/compound_trigger.def"
+#undef FIELD
+};
+static struct resource_sql compound_trigger_sql;
+const struct resource compound_trigger_shape = {"compound_trigger", NULL, compound_trigger_fields, COUNT_OF(compound_trigger_fields), sizeof(struct compound_trigger), .sql = &compound_trigger_sql, .ignore_unknown = true};
+
+static const struct field sequence_trigger_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct sequence_trigger, name), dflt, more, doc},
+#include "model/sequence_trigger.def"
+#undef FIELD
+};
+static struct resource_sql sequence_trigger_sql;
+const struct resource sequence_trigger_shape = {"sequence_trigger", NULL, sequence_trigger_fields, COUNT_OF(sequence_trigger_fields), sizeof(struct sequence_trigger), .sql = &sequence_trigger_sql, .ignore_unknown = true};
+
+static const struct field action_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct action, name), dflt, more, doc},
+#include "model/action.def"
+#undef FIELD
+};
+static struct resource_sql action_sql;
+const struct resource action_shape = {"action", NULL, action_fields, COUNT_OF(action_fields), sizeof(struct action), .sql = &action_sql, .ignore_unknown = true};
+
+static const struct field automation_fields[] = {
+#define FIELD(type, name, flags, dflt, more, doc)                                                  \
+    {#name, F_##type, flags, offsetof(struct automation, name), dflt, more, doc},
+#include "model/automation.def"
+#undef FIELD
+};
+static struct resource_sql automation_sql;
+const struct resource automation_resource = {"automation", "automation", automation_fields, COUNT_OF(automation_fields), sizeof(struct automation), .sql = &automation_sql};
 
 static const struct field deployment_flow_run_fields[] = {
 #define FIELD(type, name, flags, dflt, more, doc)                                                  \

@@ -23,7 +23,8 @@ Str state_type_text(enum state_type t);
 #define STATES_TERMINAL (STATE_BIT(STATE_COMPLETED) | STATE_BIT(STATE_FAILED) | STATE_BIT(STATE_CANCELLED) | STATE_BIT(STATE_CRASHED))
 
 extern const char *const retry_type_names[], *const collision_strategy_names[], *const deployment_status_names[],
-    *const work_pool_status_names[], *const work_queue_status_names[], *const worker_status_names[];
+    *const work_pool_status_names[], *const work_queue_status_names[], *const worker_status_names[], *const trigger_postures[],
+    *const action_sources[];
 
 
 struct flow {
@@ -391,6 +392,71 @@ enum {
 #undef FIELD
 };
 extern const struct resource notification_policy_resource;
+
+struct event_trigger {
+    FieldSet set;
+#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#include "model/event_trigger.def"
+#undef FIELD
+};
+enum {
+#define FIELD(type, name, flags, dflt, more, doc) event_trigger__##name,
+#include "model/event_trigger.def"
+#undef FIELD
+};
+extern const struct resource event_trigger_shape;
+
+struct compound_trigger {
+    FieldSet set;
+#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#include "model/compound_trigger.def"
+#undef FIELD
+};
+enum {
+#define FIELD(type, name, flags, dflt, more, doc) compound_trigger__##name,
+#include "model/compound_trigger.def"
+#undef FIELD
+};
+extern const struct resource compound_trigger_shape;
+
+struct sequence_trigger {
+    FieldSet set;
+#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#include "model/sequence_trigger.def"
+#undef FIELD
+};
+enum {
+#define FIELD(type, name, flags, dflt, more, doc) sequence_trigger__##name,
+#include "model/sequence_trigger.def"
+#undef FIELD
+};
+extern const struct resource sequence_trigger_shape;
+
+struct action {
+    FieldSet set;
+#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#include "model/action.def"
+#undef FIELD
+};
+enum {
+#define FIELD(type, name, flags, dflt, more, doc) action__##name,
+#include "model/action.def"
+#undef FIELD
+};
+extern const struct resource action_shape;
+
+struct automation {
+    FieldSet set;
+#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#include "model/automation.def"
+#undef FIELD
+};
+enum {
+#define FIELD(type, name, flags, dflt, more, doc) automation__##name,
+#include "model/automation.def"
+#undef FIELD
+};
+extern const struct resource automation_resource;
 
 struct deployment_flow_run {
     FieldSet set;

@@ -63,7 +63,7 @@ struct listing {
 extern const struct listing flow_listing, flow_run_listing, task_run_listing, deployment_listing, work_pool_listing,
     work_queue_listing, work_pool_queue_listing, worker_listing, variable_listing, block_document_listing, block_schema_listing,
     block_type_listing, log_listing, artifact_listing, artifact_collection_listing,
-    saved_search_listing, notification_policy_listing;
+    saved_search_listing, notification_policy_listing, automation_listing;
 
 /* Writes one filter object's clause ("1 = 1" where it says nothing). `object` may be NULL or null. */
 void filter_where(struct sql *q, const struct filter_def *f, const struct json *object, struct violations *v);

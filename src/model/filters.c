@@ -285,6 +285,16 @@ static const struct leaf notification_policy_leaves[] = {
 static const struct filter_def notification_policies = {"flow_run_notification_policy_filter", NULL, "flow_run_notification_policy",
                                                         LEAVES(notification_policy_leaves), .plain = true, .if_given = true};
 
+/* ---- automations ---- */
+
+static const struct leaf automation_leaves[] = {
+    {"id",      LEAF_UUID, "automation.id",      ANY},
+    {"name",    LEAF_TEXT, "automation.name",    ANY},
+    {"tags",    LEAF_TAGS, "automation.tags",    TAG_KEYS},
+    {"created", LEAF_TIME, "automation.created", "before_"},
+};
+static const struct filter_def automations = {"automations", NULL, "automation", LEAVES(automation_leaves)};
+
 /* ---- artifacts ---- */
 
 #define ARTIFACT_LEAVES(table) \
@@ -426,6 +436,12 @@ static const struct join block_type_joins[] = {
 };
 static const struct sort block_type_sorts[] = {{NULL, "block_type.name ASC, block_type.id"}};
 const struct listing block_type_listing = {&block_type_resource, &block_types, LEAVES(block_type_joins), LEAVES(block_type_sorts), NULL, NULL};
+
+static const struct sort automation_sorts[] = {
+    {"NAME_ASC", "automation.name ASC, automation.id"}, {"NAME_DESC", "automation.name DESC, automation.id"},
+    {"CREATED_DESC", "automation.created DESC, automation.id DESC"}, {"UPDATED_DESC", "automation.updated DESC, automation.id DESC"},
+};
+const struct listing automation_listing = {&automation_resource, &automations, NULL, 0, LEAVES(automation_sorts), NULL, NULL};
 
 static const struct sort saved_search_sorts[] = {{NULL, "saved_search.name ASC"}};
 const struct listing saved_search_listing = {&saved_search_resource, NULL, NULL, 0, LEAVES(saved_search_sorts), NULL, NULL};

@@ -119,7 +119,7 @@ static bool read_dur(const struct json *v, Dur *ret)
     double d;
     if (v->kind == JSON_STRING && dur_parse(v->string, ret))
         return true;
-    if (!read_double(v, &d) || fabs(d) > 9e12)
+    if (!(v->kind == JSON_STRING ? dur_parse_clock(v->string, &d) : json_double(v, &d)) || fabs(d) > 9e12)
         return false;
     *ret = (Dur)llround(d * 1e6);
     return true;

@@ -61,6 +61,18 @@ static void test_durations(void **state)
     assert_false(dur_parse(STR("P"), &d));
     assert_false(dur_parse(STR("PT"), &d));
     assert_false(dur_parse(STR("1H"), &d));
+    static const struct {
+        const char *text;
+        double seconds; /* -1: none */
+    } clocks[] = {{"01:30:00", 5400}, {"26:00", 93600}, {"1 day", 86400}, {"2 days, 00:00:01.5", 172801.5}, {"-1d 00:10", -87000},
+                  {"60", -1},         {"", -1},         {"1:60", -1},     {"1 week", -1},                   {"1:2:3:4", -1}};
+    for (size_t i = 0; i < COUNT_OF(clocks); i++) {
+        double seconds = -1;
+        if (!dur_parse_clock(str_of(clocks[i].text), &seconds))
+            seconds = -1;
+        if (seconds != clocks[i].seconds)
+            fail_msg("%s is %g", clocks[i].text, seconds);
+    }
 }
 
 static void test_uuid(void **state)

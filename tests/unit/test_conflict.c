@@ -7,10 +7,10 @@ static const struct resource *const resources[] = {
     &flow_resource, &flow_run_resource, &task_run_resource, &deployment_resource, &deployment_schedule_resource, &work_pool_resource,
     &work_queue_resource, &worker_resource, &variable_resource, &concurrency_limit_resource, &flow_run_input_resource, &block_type_resource,
     &block_schema_resource, &block_document_resource, &artifact_resource, &artifact_collection_resource,
-    &saved_search_resource, &notification_policy_resource,
+    &saved_search_resource, &notification_policy_resource, &automation_resource,
 };
 /* Tables that no body of a request names: written with ON CONFLICT, or with ids that we make. */
-static const char *const inner[] = {"flow_run_tag", "flow_run_state", "task_run_state", "task_run_state_cache", "concurrency_lease", "block_document_reference", "configuration",
+static const char *const inner[] = {"flow_run_tag", "flow_run_state", "task_run_state", "task_run_state_cache", "concurrency_lease", "block_document_reference", "automation_related_resource", "configuration",
                                     "schema_version"};
 
 static const char *const catalogue[] = {

@@ -380,6 +380,30 @@ CREATE TABLE saved_search (
     filters text NOT NULL
 );
 
+-- trigger and the actions are complete, with ids of ours (events/automation.h).
+CREATE TABLE automation (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    updated bigint NOT NULL,
+    name text NOT NULL,
+    description text NOT NULL,
+    enabled bigint NOT NULL,
+    tags text NOT NULL,
+    trigger text NOT NULL,
+    actions text NOT NULL,
+    actions_on_trigger text NOT NULL,
+    actions_on_resolve text NOT NULL
+);
+
+-- What an automation is about: the deployments that it runs, and the resource that it goes with (owned).
+CREATE TABLE automation_related_resource (
+    automation_id uuid NOT NULL REFERENCES automation (id) ON DELETE CASCADE,
+    resource_id text NOT NULL,
+    owned bigint NOT NULL,
+    PRIMARY KEY (automation_id, resource_id)
+);
+CREATE INDEX automation_related_resource_id ON automation_related_resource (resource_id);
+
 -- 2.x
 CREATE TABLE flow_run_notification_policy (
     id uuid NOT NULL PRIMARY KEY,

@@ -104,6 +104,13 @@ struct client *cli_client(struct cli *x)
     return x->client;
 }
 
+int api_no_server(struct cli *x, struct err *err)
+{
+    Str url = settings_api_url(x->settings);
+    return err_set(err, ERR_IO, "no server answers at %.*s: start one with \"%s server start\", or give its address in %s_API_URL", STR_ARG(url), x->program,
+                   settings_prefix(x->settings));
+}
+
 static int call(struct cli *x, const char *method, Str path, Str body, const struct json **ret, struct err *err)
 {
     const struct json *v = NULL;
@@ -116,8 +123,7 @@ static int call(struct cli *x, const char *method, Str path, Str body, const str
             return err_set(err, ERR_AUTH, "%s %.*s%.*s: the server wants other credentials: set %s_API_AUTH_STRING or %s_API_KEY", method,
                            STR_ARG(client_base_url(x->client)), STR_ARG(path), settings_prefix(x->settings), settings_prefix(x->settings));
         if (err->code == ERR_IO && str_find(str_of(err->text), STR("no server answers")) == 0)
-            return err_set(err, ERR_IO, "no server answers at %.*s: start one with \"%s server start\", or give its address in %s_API_URL",
-                           STR_ARG(client_base_url(x->client)), x->program, settings_prefix(x->settings));
+            return api_no_server(x, err);
         if (err->code == ERR_NOT_FOUND && !strcmp(err->text, "Not Found")) /* the path, not the object: another server, or an older one */
             return err_set(err, ERR_NOT_FOUND, "%s %.*s%.*s: Not Found", method, STR_ARG(client_base_url(x->client)), STR_ARG(path));
         if (err->code == ERR_IO && strstr(err->text, "resolve host")) {

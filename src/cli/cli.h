@@ -66,6 +66,8 @@ struct client_options cli_client_options(struct cli *x);
 struct client *cli_client(struct cli *x);
 /* Whether the API's address can be one: ERR_INVALID with what is wrong with it and where it was said. Every call begins with this. */
 NODISCARD int cli_check_url(struct cli *x, struct err *err);
+/* "no server answers at …", and what to do. */
+int api_no_server(struct cli *x, struct err *err);
 /* One call. *ret may be NULL where nobody wants the answer; where somebody does, an answer without body is an error. */
 NODISCARD int api_get(struct cli *x, Str path, const struct json **ret, struct err *err);
 NODISCARD int api_post(struct cli *x, Str path, Str body, const struct json **ret, struct err *err);

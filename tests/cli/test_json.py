@@ -13,6 +13,7 @@ from tests.cli.test_commands import leaves, tree
 PLAIN = {
     "server start": "serves until it is ended",
     "worker start": "serves until it is ended",
+    "events stream": "prints JSON lines anyway",
     "api": "prints what the API answers",
     "completion": "prints a script",
     "complete": "is for shells",
@@ -109,6 +110,8 @@ gcl update jg --limit 4
 gcl disable jg
 gcl enable jg
 gcl delete jg
+events emit json.event --resource-id r1
+events ls --event json.event
 block type ls
 block type inspect secret
 block ls

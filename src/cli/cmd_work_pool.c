@@ -447,5 +447,7 @@ static const struct command commands[] = {
     {0},
 };
 
+static const struct command *const groups[] = {&command_work_pool_storage, NULL};
+
 const struct command command_work_pool = {
-    .name = "work-pool", .alias = "work-pools", .summary = "Where flows run", .commands = commands};
+    .name = "work-pool", .alias = "work-pools", .summary = "Where flows run", .groups = groups, .commands = commands};

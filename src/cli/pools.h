@@ -23,3 +23,5 @@ void scheduled_runs_table(struct cli *x, const char *title, struct items *runs);
 void slots_line(struct cli *x, int64_t active, int64_t limit);
 /* A number, or a blue None. */
 void limit_cell(struct table *t, const struct json *v, const char *key);
+
+extern const struct command command_work_pool_storage;

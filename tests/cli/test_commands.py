@@ -20,7 +20,7 @@ OTHERS = {
 
 # What is still to come; this list only shrinks.
 LATER = {"deploy", "init", "flow serve", "task serve", "block register", "plugins diagnose", "experimental", "sdk", "shell", "transfer",
-         "flow-run execute", "flow-run retry", "server database", "server services", "work-pool storage", "api"}
+         "flow-run execute", "flow-run retry", "server database", "server services", "api"}
 
 
 def tree(tmp_path=None):

@@ -50,6 +50,13 @@ work-pool set-concurrency-limit jp 3
 work-pool clear-concurrency-limit jp
 work-pool slots jp
 work-pool preview jp
+work-pool storage inspect jp
+work-pool storage configure s3 jp --bucket b
+work-pool storage configure gcs jp --bucket b --launcher uv
+! work-pool storage configure azure-blob-storage jp --container c
+block create azure-blob-storage-credentials --name jc --field connection_string=x
+work-pool storage configure azure-blob-storage jp --container c --azure-blob-storage-credentials-block-name jc
+work-pool storage inspect jp
 work-pool get-default-base-job-template --type process
 ! work-pool provision-infrastructure jp
 queue = work-queue create jq --pool jp --limit 2

@@ -1,6 +1,7 @@
 /* The server as a whole. */
 #include "api/server_main.h"
 
+#include "api/database.h"
 #include "api/server.h"
 #include "assets/assets.h"
 #include "base/log.h"
@@ -46,21 +47,8 @@ static Str read_file(struct arena *a, Str path, struct err *err)
 /* Both databases of a workspace: for SQLite a second file beside the first, for PostgreSQL a second schema. */
 static int open_databases(struct arena *a, const struct server_options *o, struct workspace *ws, struct err *err)
 {
-    Str url = o->database.p ? o->database : str_fmt(a, "sqlite:%.*s/millpond.db", STR_ARG(o->home));
-    bool file = str_starts(url, STR("sqlite:")), memory = str_eqz(url, "sqlite::memory:");
-    struct db_options main = {.url = url, .relaxed = o->relaxed, .queue_max = 0};
-    if (!file)
-        main.schema = STR("millpond");
-    main.migrations = asset_migrations(a, "main", &main.migration_count);
-    struct db_options telemetry = main;
-    if (file && !memory) {
-        Str path = str_sub(url, 7, url.n);
-        Str stem = str_ends(path, STR(".db")) ? str_sub(path, 0, path.n - 3) : path;
-        telemetry.url = str_fmt(a, "sqlite:%.*s-telemetry.db", STR_ARG(stem));
-    } else if (!file) {
-        telemetry.schema = STR("millpond_telemetry");
-    }
-    telemetry.migrations = asset_migrations(a, "telemetry", &telemetry.migration_count);
+    struct db_options main, telemetry;
+    database_options(a, o, &main, &telemetry);
     ws->db = db_open(&main, err);
     if (!ws->db)
         return -1;

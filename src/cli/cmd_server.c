@@ -1,6 +1,7 @@
 #include "cli/commands.h"
 #include "cli/files.h"
 #include "cli/progress.h"
+#include "cli/server_options.h"
 
 #include "api/server_main.h"
 #include "base/log.h"
@@ -38,8 +39,7 @@ static Str option_or_setting(struct cli *x, const char *option, const char *sett
     return s.p ? s : settings_text(x->settings, setting);
 }
 
-/* Addresses as others write them are taken where they mean the same. */
-static int database_url(struct cli *x, Str *ret, struct err *err)
+int server_database_url(struct cli *x, Str *ret, struct err *err)
 {
     Str url = option_or_setting(x, "database", "server.database.connection_url");
     if (!url.p) {
@@ -91,7 +91,7 @@ static int start_options(struct cli *x, struct server_options *ret, struct err *
     };
     if (!o.tls_cert.p != !o.tls_key.p)
         return err_set(err, ERR_INVALID, "TLS needs both --tls-cert and --tls-key");
-    if (database_url(x, &o.database, err) < 0 || folder_make(x->a, o.home, err) < 0)
+    if (server_database_url(x, &o.database, err) < 0 || folder_make(x->a, o.home, err) < 0)
         return -1;
     *ret = o;
     return 0;
@@ -298,7 +298,7 @@ static const struct command commands[] = {
      .details = "It listens when it has printed its address. SIGTERM and Ctrl-C end it once all it has accepted is done.",
      .options = OPTIONS({"host", NULL, VALUE_TEXT, 0, "Address to listen on", .setting = "server.api.host"},
                         {"port", NULL, VALUE_INT, 0, "Port to listen on; 0 takes a free one", .setting = "server.api.port"},
-                        {"database", NULL, VALUE_TEXT, 0, "sqlite:PATH or postgresql://USER@HOST/NAME", .setting = "server.database.connection_url"},
+                        OPTION_DATABASE,
                         {"durability", NULL, VALUE_TEXT, 0, "full: an answer leaves when its commit is on disk; normal: a power cut may cost the last moments",
                          .setting = "server.durability"},
                         {"tls-cert", NULL, VALUE_PATH, 0, "Certificate, PEM", .setting = "server.tls_cert_file"},
@@ -319,4 +319,6 @@ static const struct command commands[] = {
     {0},
 };
 
-const struct command command_server = {.name = "server", .summary = "Start and stop the server", .commands = commands};
+static const struct command *const groups[] = {&command_server_database, &command_server_services, NULL};
+
+const struct command command_server = {.name = "server", .summary = "Start and stop the server", .groups = groups, .commands = commands};

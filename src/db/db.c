@@ -444,7 +444,7 @@ static int db_start(struct db *db, const struct db_options *o, struct err *err)
         db->writer_conn = c;
     else
         db->spare = c;
-    if (db_migrate(c, o->migrations, o->migration_count, err) < 0)
+    if (!db->peek && db_migrate(c, o->migrations, o->migration_count, err) < 0)
         return -1;
     if (db->driver->gathers && !db->single) {
         if (pthread_key_create(&db->here, here_closed))
@@ -486,6 +486,7 @@ struct db *db_open(const struct db_options *options, struct err *err)
     db->url = str_dup(a, options->url);
     db->schema = options->schema.p && options->schema.n ? str_dup(a, options->schema) : STR_NONE;
     db->relaxed = options->relaxed;
+    db->peek = options->peek;
     size_t most = options->queue_max ? options->queue_max : LIMIT_WRITE_QUEUE;
     queue_init(&db->writer, most);
     queue_init(&db->pool, most);

@@ -36,12 +36,15 @@ struct db_options {
     Str url;              /* "sqlite:PATH", "sqlite::memory:" (tests; one connection serves all), or "postgresql://…" */
     Str schema;           /* PostgreSQL schema of this database, made if missing; STR_NONE: public */
     bool relaxed;         /* --durability normal: commits may be lost with the machine, not with the process */
+    bool peek;            /* only to look: what is not there is not made, nothing is locked or migrated, beside a running server too */
     int readers;          /* threads of the reader pool (SQLite), connections of the pool (PostgreSQL); 0: 2 and 8 */
     const struct migration *migrations;
     size_t migration_count;
     size_t queue_max;     /* jobs waiting; past it db_write says ERR_BUSY */
 };
 
+/* A migration's text for one kind of database, as it is run. */
+Str db_migration_text(struct arena *a, Str sql, enum db_kind kind);
 /* Opens and migrates. The SQLite file and its directory are made (mode 0600, 0700). NULL with *err: wrong
  * URL, no permission, newer schema than this program knows, server unreachable. */
 NODISCARD struct db *db_open(const struct db_options *options, struct err *err);

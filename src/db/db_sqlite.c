@@ -193,6 +193,8 @@ static int sqlite_start(struct db *db, struct err *err)
     if (!path.n || memchr(path.p, 0, path.n))
         return err_set(err, ERR_INVALID, "the database URL 'sqlite:' wants a path after the colon");
     s->path = str_z(db->a, path);
+    if (db->peek)
+        return access(s->path, R_OK) < 0 ? err_errno(err, "cannot open the database '%s'", s->path) : 0;
     if (make_parents(db->a, s->path, err) < 0 || lock_file(db->a, s, err) < 0)
         return -1;
     int fd = open(s->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600); /* SQLite would make it readable by all */
@@ -256,7 +258,7 @@ static int set_up(struct sqlite_conn *s, enum conn_role role, struct err *err)
     sqlite3_db_config(s->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
     if (pragma(s, "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF", err) < 0)
         return -1;
-    if (state->path && role == CONN_WRITER) {
+    if (state->path && role == CONN_WRITER && !s->c.db->peek) {
         /* A page that is read for the first time tells whether this is a database at all. */
         if (pragma(s,
                    "PRAGMA journal_mode=WAL; PRAGMA journal_size_limit=" JOURNAL_LIMIT

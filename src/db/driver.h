@@ -137,7 +137,7 @@ struct db {
     const struct db_driver *driver;
     struct arena *a;
     Str url, schema; /* NUL-terminated */
-    bool relaxed;
+    bool relaxed, peek;
     bool single;                 /* one connection serves all, under `single_lock` */
     pthread_mutex_t single_lock;
     struct conn *writer_conn;    /* gathering drivers, and `single` */
@@ -178,5 +178,3 @@ void conn_cache_clear(struct conn *c);
 
 /* migrate.c */
 NODISCARD int db_migrate(struct conn *c, const struct migration *list, size_t n, struct err *err);
-/* The migration's text as this kind of database wants it. */
-Str db_migration_text(struct arena *a, Str sql, enum db_kind kind);

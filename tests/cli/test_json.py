@@ -37,6 +37,17 @@ profile populate-defaults
 version
 server status
 server stop
+server database current
+server database upgrade --yes
+server database history
+server database reset --yes
+! server database downgrade
+! server database revision
+! server database stamp 1
+server services ls
+! server services start
+! server services stop
+! server services manager
 dashboard open
 schedule next --cron '0 9 * * *'
 pool = work-pool create jp --type process

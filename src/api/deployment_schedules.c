@@ -1,5 +1,6 @@
 /* Schedules of deployments. */
 #include "api/deployments.h"
+#include "base/limits.h"
 #include "schedule/schedule.h"
 
 void schedule_print_row(struct jw *w, const struct deployment_schedule *s)
@@ -228,7 +229,7 @@ int deployments_schedule(struct call *c, struct err *err)
 {
     struct deployment d;
     ScheduleList list = {0};
-    struct horizon h = {.start = c->now, .end = TIME_NONE};
+    struct horizon h = horizon_from(c->now);
     static const char *const keys[] = {"start_time", "end_time"};
     Time *times[] = {&h.start, &h.end};
     for (size_t i = 0; i < COUNT_OF(keys); i++) {
@@ -236,9 +237,9 @@ int deployments_schedule(struct call *c, struct err *err)
         if (!json_is_null(v) && !time_read(v, times[i]))
             violation_add(&c->violations, "datetime_parsing", str_of(keys[i]), v, "must be a date and time in ISO 8601");
     }
-    h.min_time = call_dur(c, "min_time", 0, 0, TIME_LAST);
-    h.min_runs = call_int(c, "min_runs", 0, 0, 1000);
-    h.max_runs = call_int(c, "max_runs", 0, 0, 1000);
+    h.min_time = call_dur(c, "min_time", h.min_time, 0, TIME_LAST);
+    h.min_runs = call_int(c, "min_runs", h.min_runs, 0, LIMIT_SCHEDULE_RUNS);
+    h.max_runs = call_int(c, "max_runs", h.max_runs, 0, LIMIT_SCHEDULE_RUNS);
     if (call_invalid(c, err) < 0 || deployment_load(c, c->id, true, &d, err) < 0 || schedules_of(c, d.id, &list, err) < 0)
         return -1;
     struct scheduling s = call_scheduling(c);

@@ -420,7 +420,7 @@ int work_pools_get_scheduled_flow_runs(struct call *c, struct err *err)
     const struct json *names = json_getz(c->body, "work_queue_names");
     if (!json_is_null(names) && names->kind != JSON_ARRAY)
         violation_add(&c->violations, "list_type", STR("work_queue_names"), names, "must be a list of names");
-    Time before = call_time(c, "scheduled_before", c->now), after = call_time(c, "scheduled_after", TIME_NONE);
+    Time before = call_time(c, "scheduled_before", TIME_LAST), after = call_time(c, "scheduled_after", TIME_NONE);
     int64_t limit, offset;
     struct work_pool pool;
     struct work_queue *queues = NULL;

@@ -259,7 +259,7 @@ int work_queues_status(struct call *c, struct err *err)
 /* Old agents: runs by queue, or by the tags and deployments of the queue's filter. */
 int work_queues_get_runs(struct call *c, struct err *err)
 {
-    Time before = call_time(c, "scheduled_before", c->now);
+    Time before = call_time(c, "scheduled_before", TIME_LAST);
     int64_t limit, offset, active;
     struct work_queue q;
     if (call_page(c, &limit, &offset, err) < 0 || call_invalid(c, err) < 0 || find_by_id(c, &q, err) < 0)

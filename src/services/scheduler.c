@@ -100,6 +100,11 @@ static Time look_again(const struct scheduling *s, const struct schedule *schedu
     return MAX(next, s->now + SEC);
 }
 
+struct horizon horizon_from(Time start)
+{
+    return (struct horizon){.start = start, .end = TIME_NONE, .min_time = MIN_TIME, .min_runs = MIN_RUNS, .max_runs = MAX_RUNS};
+}
+
 int schedule_make_runs(struct scheduling *s, const struct deployment *d, const struct deployment_schedule *row,
                        const struct horizon *h, Time *ret_next, struct err *err)
 {
@@ -107,12 +112,11 @@ int schedule_make_runs(struct scheduling *s, const struct deployment *d, const s
     const struct schedule *schedule = spec ? schedule_parse(s->a, spec, s->now, err) : NULL;
     if (!schedule)
         return err_wrap(err, "schedule %s", uuid_text(row->id).s);
-    int64_t max = h->max_runs ? MIN(h->max_runs, MAX_RUNS) : MAX_RUNS, min = h->min_runs ? h->min_runs : MIN_RUNS;
-    Dur min_time = h->min_time ? h->min_time : MIN_TIME;
-    Time end = h->end == TIME_NONE ? h->start + MAX_TIME : h->end;
-    Time dates[MAX_RUNS];
-    size_t n = schedule_next(s->a, schedule, h->start, end, (size_t)max, dates), keep = 0;
-    while (keep < n && !((int64_t)keep >= min && dates[keep - 1] >= h->start + min_time))
+    Time end = MIN(h->end == TIME_NONE ? h->start + MAX_TIME : h->end, TIME_LAST);
+    size_t max = (size_t)MIN(MAX(h->max_runs, 0), LIMIT_SCHEDULE_RUNS);
+    Time *dates = arena_array(s->a, Time, max + 1);
+    size_t n = schedule_next(s->a, schedule, h->start, end, max, dates), keep = 0;
+    while (keep < n && !(keep && (int64_t)keep >= h->min_runs && dates[keep - 1] - h->min_time >= h->start))
         keep++;
 
     struct flow_run like;
@@ -138,7 +142,7 @@ int schedule_make_runs(struct scheduling *s, const struct deployment *d, const s
         if (make_run(s, &like, dates[i], err) < 0)
             return -1;
     }
-    *ret_next = look_again(s, schedule, dates, keep, keep == MAX_RUNS, end);
+    *ret_next = look_again(s, schedule, dates, keep, keep == max, end);
     return 0;
 }
 
@@ -197,7 +201,7 @@ int tick_scheduler(struct tick *t, struct err *err)
         int rc = record_by_id(t->conn, t->a, &deployment_resource, rows[i].deployment_id, &d, err);
         if (rc < 0)
             return -1;
-        struct horizon h = {.start = t->now, .end = TIME_NONE};
+        struct horizon h = horizon_from(t->now);
         struct err why;
         if (rc && d.paused != 1 && rows[i].active == 1 && schedule_make_runs(&s, &d, &rows[i], &h, &next, &why) < 0) {
             if (why.code == ERR_DB || why.code == ERR_INTERNAL) {

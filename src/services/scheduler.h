@@ -9,14 +9,16 @@ struct scheduling {
     Time now;
     struct outbox *out;
 };
-/* How far ahead; 0 means the default. */
+/* How far ahead. */
 struct horizon {
-    Time start;       /* from when on */
-    Time end;         /* TIME_NONE: start + 100 days */
-    Dur min_time;     /* at least so far: 1 h */
-    int64_t min_runs; /* at least so many: 3 */
-    int64_t max_runs; /* at most: 100 */
+    Time start;       /* from when on, itself too */
+    Time end;         /* itself too; TIME_NONE: start + 100 days */
+    Dur min_time;     /* at least so far */
+    int64_t min_runs; /* at least so many */
+    int64_t max_runs; /* at most; LIMIT_SCHEDULE_RUNS at the very most */
 };
+/* 1 h, 3 runs, 100 runs. */
+struct horizon horizon_from(Time start);
 
 /* Makes the runs of one schedule that are not there yet; *ret_next: when it must be looked at again, TIME_NONE: never. */
 NODISCARD int schedule_make_runs(struct scheduling *s, const struct deployment *d, const struct deployment_schedule *row,

@@ -72,7 +72,8 @@ meson_suite "units and fuzz corpora" "$build"
 step "build with sanitizers" ninja -C build-asan
 meson_suite "the same, ASan and UBSan" build-asan
 tools/peer.sh "$build/peer-3.8.8" 3.8.8
-export MILLPOND=$PWD/$build/millpond MILLPOND_PEER=$PWD/$build/peer-3.8.8
+tools/peer.sh "$build/peer-2.19.9" 2.19.9
+export MILLPOND=$PWD/$build/millpond MILLPOND_PEER=$PWD/$build/peer-3.8.8 MILLPOND_PEER_2=$PWD/$build/peer-2.19.9
 pytests "API, commands, client" tests/api tests/cli tests/compat tests/worker
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

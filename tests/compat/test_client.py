@@ -244,8 +244,8 @@ def test_deploy_and_work(server, programs, whose):
 # ---- the command line ----
 
 class Commands(Program):
-    def __init__(self, server):
-        super().__init__(server, PEER / "python", FLOWS / "commands.py")
+    def __init__(self, server, peer=PEER, **env):
+        super().__init__(server, peer / "python", FLOWS / "commands.py", **env)
         self.seen = 0
 
     def __call__(self, *words, expect=0):

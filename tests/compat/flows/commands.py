@@ -1,4 +1,5 @@
-"""The client's command line, many commands in one process: reads a JSON list of words a line, answers {rc, out, err} a line."""
+"""The client's command line, many commands in one process: reads a JSON list of words a line, answers {rc, out, err} a line. Who is
+asked whether he is sure says yes."""
 import contextlib
 import io
 import json
@@ -6,11 +7,11 @@ import sys
 
 from prefect.cli import app
 
-answers = sys.stdout
-for line in sys.stdin:
+answers, questions = sys.stdout, sys.stdin
+for line in questions:
     out, err = io.StringIO(), io.StringIO()
     words = json.loads(line)
-    sys.argv = ["prefect", *words]
+    sys.argv, sys.stdin = ["prefect", *words], io.StringIO("y\n" * 3)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             rc = app() or 0

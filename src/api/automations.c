@@ -12,7 +12,7 @@ static int found(struct call *c, int64_t rc, struct err *err)
     return rc == 0 ? call_not_found(err, "Automation") : rc < 0 ? -1 : 0;
 }
 
-static int tell(struct call *c, const char *what, const struct automation *automation)
+static void tell(struct call *c, const char *what, const struct automation *automation)
 {
     AUTO(buf_free) struct buf b = BUF(LIMIT_REPLY);
     struct jw w = jw_on(&b);
@@ -20,7 +20,6 @@ static int tell(struct call *c, const char *what, const struct automation *autom
     record_print(&w, &automation_resource, automation, NULL);
     jw_end(&w);
     event_resource_changed(c, "automation", what, automation->id, automation->name, str_dup(c->a, buf_view(&b)));
-    return 0;
 }
 
 /* ---- bodies ---- */
@@ -202,9 +201,10 @@ int automations_switch(struct call *c, struct err *err)
 
 static int delete_one(struct call *c, const struct automation *automation, struct err *err)
 {
-    if (record_delete(c->conn, &automation_resource, automation->id, err) < 0)
-        return -1;
-    return tell(c, "deleted", automation);
+    int64_t n = record_delete(c->conn, &automation_resource, automation->id, err);
+    if (n > 0) /* not by somebody else meanwhile */
+        tell(c, "deleted", automation);
+    return n < 0 ? -1 : 0;
 }
 
 int automations_delete(struct call *c, struct err *err)

@@ -88,6 +88,12 @@ static int step_down(struct conn *c, struct outbox *out, Time now, struct artifa
     return record_update(c, &artifact_collection_resource, &next, record_diff(&artifact_collection_resource, all, &next), all->id, err) < 0 ? -1 : 0;
 }
 
+/* A key's row, which nobody else changes until the write is done. */
+static int lock_by_key(struct conn *c, struct arena *a, Str key, struct artifact_collection *ret, struct err *err)
+{
+    return record_find(c, a, &artifact_collection_resource, ret, err, conn_kind(c) == DB_POSTGRES ? "key = $1 FOR UPDATE" : "key = $1", "s", key);
+}
+
 /* ---- artifacts ---- */
 
 int artifact_insert(struct conn *c, struct outbox *out, Time now, struct artifact *artifact, struct err *err)
@@ -114,22 +120,33 @@ int artifact_update(struct conn *c, Time now, Uuid id, struct artifact *change, 
             mask |= (FieldSet)1 << fields[i].to;
     change->updated = all.updated = now;
     SET_FIELD(change, artifact__updated);
-    int64_t n = record_update(c, &artifact_resource, change, change->set, id, err);
-    if (n <= 0)
-        return (int)n;
-    Uuid collection;
-    int rc = db_get_uuid(c, err, &collection, "SELECT id FROM artifact_collection WHERE latest_id = $1", "u", id);
+    struct artifact artifact;
+    struct artifact_collection newest;
+    AUTO(arena_freep) struct arena *a = arena_create();
+    int rc = record_by_id(c, a, &artifact_resource, id, &artifact, err);
     if (rc <= 0)
-        return rc < 0 ? -1 : 1;
-    return record_update(c, &artifact_collection_resource, &all, mask, collection, err) < 0 ? -1 : 1;
+        return rc;
+    /* in the order in which artifact_insert takes them */
+    bool latest = false;
+    if (artifact.key.p) {
+        rc = lock_by_key(c, a, artifact.key, &newest, err);
+        latest = rc == 1 && uuid_eq(newest.latest_id, id);
+    }
+    if (rc < 0 || (latest && record_update(c, &artifact_collection_resource, &all, mask, newest.id, err) < 0))
+        return -1;
+    return (int)record_update(c, &artifact_resource, change, change->set, id, err);
 }
 
 int artifact_delete(struct conn *c, struct outbox *out, Time now, Uuid id, struct err *err)
 {
+    struct artifact artifact;
     struct artifact_collection all;
-    int rc = record_find(c, out->a, &artifact_collection_resource, &all, err,
-                         conn_kind(c) == DB_POSTGRES ? "latest_id = $1 FOR UPDATE" : "latest_id = $1", "u", id);
-    if (rc < 0 || (rc && step_down(c, out, now, &all, err) < 0))
+    int rc = record_by_id(c, out->a, &artifact_resource, id, &artifact, err);
+    if (rc <= 0)
+        return rc;
+    if (artifact.key.p)
+        rc = lock_by_key(c, out->a, artifact.key, &all, err);
+    if (rc < 0 || (artifact.key.p && rc && uuid_eq(all.latest_id, id) && step_down(c, out, now, &all, err) < 0))
         return -1;
     int64_t n = record_delete(c, &artifact_resource, id, err);
     return n < 0 ? -1 : n > 0;

@@ -1,5 +1,6 @@
 """Artifacts: versions of a key, the newest of each, results of runs, and what is told of them."""
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -242,3 +243,18 @@ def test_large_data(server):
     assert server.api("GET", f"/artifacts/{made['id']}")["data"] == big == latest(server, "large")["data"]
     event = wait_for(lambda: [e for e in stored(server, "prefect.artifact-collection.created") if e["payload"]["key"] == "large"])[0]
     assert event["payload"]["data"] is None
+
+
+def test_many_at_once(server):
+    """Whoever comes in whichever order: the key's row is a copy of one that is there, and goes with the last."""
+    def one(n):
+        id = make(server, "crowded", data=n)["id"]
+        server.api("PATCH", f"/artifacts/{id}", {"description": str(n)}, expect=204)
+        return id
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(one, range(80)))
+        row, = server.api("POST", "/artifacts/latest/filter", {"artifacts": {"key": {"any_": ["crowded"]}}})
+        newest = server.api("GET", f"/artifacts/{row['latest_id']}")
+        assert row["data"] == newest["data"] and row["description"] == newest["description"] == str(newest["data"])
+        list(pool.map(lambda id: server.api("DELETE", f"/artifacts/{id}", expect=204), ids[::-1]))
+    latest(server, "crowded", 404)

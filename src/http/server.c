@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "base/time.h"
 #include "http/exchange.h"
+#include "http/pages.h"
 #include "http/tls.h"
 
 #include <errno.h>
@@ -506,6 +507,7 @@ static void *acceptor_main(void *arg)
 struct http_server *http_server_start(const struct http_options *o, struct err *err)
 {
     int port = 0;
+    pages_link();
     int fd = listen_on(o->host, o->port, &port, err);
     if (fd < 0)
         return NULL;

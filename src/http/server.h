@@ -4,7 +4,8 @@
  * replies at once, or keeps the exchange and replies later from any thread: the connection is suspended in
  * between. Each exchange gets exactly one exchange_reply or exchange_upgrade, at any time: after the client has gone, and
  * even after http_server_stop, it is still valid. Caps of base/limits.h are kept here: too large a body 413, too many
- * connections 503, in the API's error shape; too large a head 431 or 414 (libmicrohttpd's own text). */
+ * connections 503; so do the answers that libmicrohttpd gives by itself (too large a head 431, what is no HTTP 400 or 505): all in
+ * the API's error shape. */
 #pragma once
 #include "base/err.h"
 #include "base/str.h"

@@ -103,8 +103,20 @@ static Str default_name(struct cli *x, Str type)
     return str_fmt(x->a, "%sWorker %s", z, uuid_text(uuid_v4()).s);
 }
 
+/* What supervisors read, which are processes of their own. */
+static void hand_on(struct cli *x)
+{
+    for (size_t i = 0; i < setting_count; i++) {
+        const struct setting *row = &setting_table[i];
+        Str value = str_starts(str_of(row->path), STR("managed.")) ? settings_text(x->settings, row->path) : STR_NONE;
+        if (value.p)
+            setenv(str_z(x->a, setting_env(x->a, row, "MILLPOND")), str_z(x->a, value), 1);
+    }
+}
+
 static int start(struct cli *x, struct err *err)
 {
+    hand_on(x);
     const struct settings *set = x->settings;
     struct start *s = arena_new(x->a, struct start);
     struct strs queues = args_list(&x->args, "work-queue");

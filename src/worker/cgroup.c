@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -287,25 +288,55 @@ void cgroup_remove(struct cgroup *g)
     *g = (struct cgroup){0};
 }
 
+/* The directories of ours that there may be: below where we are, and below each root. */
+static Str base_at(struct arena *a, const struct layout *l, size_t i)
+{
+    const struct hierarchy *all[] = {&l->unified, &l->memory, &l->cpu, &l->cpuacct, &l->pids}, *h;
+    if (i >= 2 * COUNT_OF(all))
+        return STR_NONE;
+    h = all[i / 2];
+    if (!h->found)
+        return STR("/nonexistent");
+    return str_fmt(a, "%.*s%.*s/millpond", STR_ARG(h->mount), i & 1 ? 0 : (int)h->own.n, h->own.p ? h->own.p : "");
+}
+
+void cgroup_end(Str name)
+{
+    AUTO(arena_freep) struct arena *a = arena_create();
+    struct layout l;
+    layout_find(a, &l);
+    Str base;
+    for (size_t i = 0; (base = base_at(a, &l, i)).p; i++) {
+        Str dir = str_fmt(a, "%.*s/%.*s", STR_ARG(base), STR_ARG(name));
+        for (int n = 0; n < 100 && rmdir(dir.p) < 0 && errno == EBUSY; n++) {
+            if (put(a, dir, "cgroup.kill", "1") < 0) {
+                Str pids = slurp(a, str_fmt(a, "%.*s/cgroup.procs", STR_ARG(dir)).p);
+                int64_t pid;
+                for (Str line; str_cut(&pids, '\n', &line);)
+                    if (str_int(line, &pid) && pid > 1)
+                        kill((pid_t)pid, SIGKILL);
+            }
+            usleep(5000);
+        }
+    }
+}
+
 void cgroup_sweep(void)
 {
     AUTO(arena_freep) struct arena *a = arena_create();
     struct layout l;
     layout_find(a, &l);
-    const struct hierarchy *all[] = {&l.unified, &l.memory, &l.cpu, &l.cpuacct, &l.pids};
-    for (size_t i = 0; i < COUNT_OF(all); i++) {
-        for (int root = 0; root < 2 && all[i]->found; root++) {
-            Str dir = str_fmt(a, "%.*s%.*s/millpond", STR_ARG(all[i]->mount), root ? 0 : (int)all[i]->own.n, all[i]->own.p ? all[i]->own.p : "");
-            DIR *d = opendir(dir.p);
-            for (struct dirent *e; d && (e = readdir(d));) {
-                const char *group = str_fmt(a, "%.*s/%s", STR_ARG(dir), e->d_name).p;
-                struct stat st; /* a young one may be about to be entered */
-                if (e->d_name[0] != '.' && stat(group, &st) == 0 && time_now() - (Time)st.st_mtim.tv_sec * SEC > MINUTE)
-                    rmdir(group);
-            }
-            if (d)
-                closedir(d);
+    Str base;
+    for (size_t i = 0; (base = base_at(a, &l, i)).p; i++) {
+        DIR *d = opendir(base.p);
+        for (struct dirent *e; d && (e = readdir(d));) {
+            const char *group = str_fmt(a, "%.*s/%s", STR_ARG(base), e->d_name).p;
+            struct stat st; /* a young one may be about to be entered */
+            if (e->d_name[0] != '.' && stat(group, &st) == 0 && time_now() - (Time)st.st_mtim.tv_sec * SEC > MINUTE)
+                rmdir(group);
         }
+        if (d)
+            closedir(d);
     }
 }
 

@@ -25,6 +25,8 @@ struct cgroup_limits {
 void cgroup_create(struct arena *a, Str name, const struct cgroup_limits *limits, struct cgroup *ret, struct buf *notes);
 /* Other limits for a group that exists. */
 void cgroup_limit(struct arena *a, const struct cgroup *g, const struct cgroup_limits *limits, struct buf *notes);
+/* Ends what is in the groups of this name, and removes them: those of a supervisor that was killed. */
+void cgroup_end(Str name);
 /* Removes groups of ours that nothing is in: what supervisors that were killed left behind. */
 void cgroup_sweep(void);
 /* Puts a process in. -1 where a part that exists refused it. */

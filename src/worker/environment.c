@@ -145,7 +145,7 @@ static Str key_of(struct arena *a, const struct environment *e)
 {
     AUTO(buf_free) struct buf b = BUF((size_t)1 << 20);
     char real[PATH_MAX];
-    buf_fmt(&b, "1\n%s\n%.*s\n%.*s\n", realpath(str_z(a, e->interpreter), real) ? real : "", STR_ARG(e->below), STR_ARG(e->constraints));
+    buf_fmt(&b, "2\n%s\n%.*s\n%.*s\n", realpath(str_z(a, e->interpreter), real) ? real : "", STR_ARG(e->below), STR_ARG(e->constraints));
     /* The order of a list makes no other environment. */
     Str *sorted = arena_array(a, Str, e->packages.n + 1);
     for (size_t i = 0; i < e->packages.n; i++) {
@@ -167,9 +167,25 @@ static Str key_of(struct arena *a, const struct environment *e)
     return str_of(text);
 }
 
+/* Where a Python that is not the system's is seen. One that needs a library beside it must stay where it was made for. */
+static void place_python(struct arena *a, struct environment *e, bool moved)
+{
+    char real[PATH_MAX];
+    Str prefix = prefix_of(e->interpreter), name = prefix;
+    if (str_eqz(prefix, "/usr") || str_eqz(prefix, "/") || str_eqz(prefix, "/usr/local"))
+        return;
+    for (size_t i = prefix.n; i-- && prefix.p[i] != '/';)
+        name = str_sub(prefix, i, prefix.n);
+    if (realpath(str_fmt(a, "%.*s/lib/libpython3.so", STR_ARG(prefix)).p, real))
+        moved = false;
+    e->python = prefix;
+    e->python_seen = moved ? str_fmt(a, "/opt/python/%.*s", STR_ARG(name)) : prefix;
+}
+
 static void place(struct arena *a, Str home, struct environment *e)
 {
     Str key = key_of(a, e);
+    e->seen = str_fmt(a, "/opt/environments/%.*s", STR_ARG(key));
     e->dir = str_fmt(a, "%.*s/environments/%.*s", STR_ARG(home), STR_ARG(key));
     e->lock = str_fmt(a, "%.*s.lock", STR_ARG(e->dir));
 }
@@ -202,7 +218,9 @@ int environment_plan(struct arena *a, Str home, const struct environment_want *w
             return err_set(err, ERR_INVALID, "MILLPOND_MANAGED_PYTHON names %s, which is in no virtual environment", given.p);
         /* Another version of Python than the one that is given is one that is built. */
         usable = !want->python.n || str_eq(version, want->python) || str_starts(version, str_fmt(a, "%.*s.", STR_ARG(want->python)));
-        base->dir = prefix;
+        base->dir = base->seen = prefix; /* its scripts name it */
+        base->interpreter = str_fmt(a, "%.*s/python3", STR_ARG(venv_home));
+        place_python(a, base, /* moved: */ false);
         base->description = str_fmt(a, "the environment in %.*s", STR_ARG(prefix));
     }
     if (!usable) {
@@ -213,6 +231,7 @@ int environment_plan(struct arena *a, Str home, const struct environment_want *w
         vec_push(a, &base->packages, client);
         base->constraints = constraints_of(a, client);
         base->description = str_fmt(a, "%.*s for %.*s", STR_ARG(client), STR_ARG(base->interpreter));
+        place_python(a, base, /* moved: */ true);
         place(a, home, base);
     }
     if (!want->package_count)
@@ -225,9 +244,9 @@ int environment_plan(struct arena *a, Str home, const struct environment_want *w
         vec_push(a, &layer->packages, str_trim(want->packages[i]));
     }
     layer->interpreter = base->interpreter;
-    if (!layer->interpreter.p)
-        layer->interpreter = str_fmt(a, "%.*s/python3", STR_ARG(venv_home));
-    layer->below = str_fmt(a, "%.*s", STR_ARG(base->dir));
+    layer->python = base->python;
+    layer->python_seen = base->python_seen;
+    layer->below = base->seen;
     AUTO(buf_free) struct buf b = BUF(4096);
     for (size_t i = 0; i < layer->packages.n; i++)
         buf_fmt(&b, "%s%.*s", i ? ", " : "", STR_ARG(layer->packages.v[i]));
@@ -369,8 +388,9 @@ void environment_build_command(struct arena *a, const struct environment *e, Env
     vec_push(a, &v, STR("-c"));
     vec_push(a, &v, ((Str){script, sizeof script - 1}));
     vec_push(a, &v, STR("build"));
-    vec_push(a, &v, e->interpreter);
-    vec_push(a, &v, e->dir);
+    vec_push(a, &v, e->python.p ? str_fmt(a, "%.*s%.*s", STR_ARG(e->python_seen), STR_ARG(str_sub(e->interpreter, e->python.n, e->interpreter.n)))
+                                : e->interpreter);
+    vec_push(a, &v, e->seen);
     vec_push(a, &v, e->below.p ? e->below : STR(""));
     for (size_t i = 0; i < e->packages.n; i++)
         vec_push(a, &v, e->packages.v[i]);
@@ -385,30 +405,20 @@ void environment_build_command(struct arena *a, const struct environment *e, Env
     *ret_argc = v.n;
 }
 
-static void push_path(struct arena *a, Paths *paths, Str path)
+static void push_path(struct arena *a, Paths *paths, Str source, Str target)
 {
     for (size_t i = 0; i < paths->n; i++)
-        if (str_eq(paths->v[i], path))
+        if (str_eq(paths->v[i].target, target))
             return;
-    vec_push(a, paths, path);
+    vec_push(a, paths, ((struct sandbox_path){source, target}));
 }
 
-int environment_paths(struct arena *a, const struct environments *e, Paths *ret, struct err *err)
+void environment_paths(struct arena *a, const struct environments *e, size_t layers, Paths *ret)
 {
-    for (size_t i = 0; i < e->n; i++) {
-        Str home, version;
-        push_path(a, ret, e->v[i].dir);
-        /* A venv's "home" is the bin directory of the Python that it links to. */
-        if (read_venv(a, e->v[i].dir, &home, &version))
-            home = prefix_of(str_fmt(a, "%.*s/python", STR_ARG(home)));
-        else if (e->v[i].interpreter.p)
-            home = prefix_of(e->v[i].interpreter);
-        else
-            return err_set(err, ERR_INVALID, "%.*s is no virtual environment", STR_ARG(e->v[i].dir));
-        if (!str_eqz(home, "/usr") && !str_eqz(home, "/"))
-            push_path(a, ret, home);
-    }
-    return 0;
+    if (e->v[0].python.p) /* that of all layers */
+        push_path(a, ret, e->v[0].python, e->v[0].python_seen);
+    for (size_t i = 0; i < layers; i++)
+        push_path(a, ret, e->v[i].dir, e->v[i].seen);
 }
 
 void environment_inherit(struct arena *a, bool for_pip, EnvVars *env, Paths *shown)
@@ -426,10 +436,10 @@ void environment_inherit(struct arena *a, bool for_pip, EnvVars *env, Paths *sho
         env_set(a, env, name, value);
         /* Of the machine's files the system's are shown anyway. */
         if (value.p[0] == '/' && access(value.p, R_OK) == 0 && !str_starts(value, STR("/etc/ssl")) && !str_starts(value, STR("/usr/")))
-            push_path(a, shown, value);
+            push_path(a, shown, value, value);
     }
     if (for_pip && access("/etc/pip.conf", R_OK) == 0)
-        push_path(a, shown, STR("/etc/pip.conf"));
+        push_path(a, shown, STR("/etc/pip.conf"), STR("/etc/pip.conf"));
 }
 
 struct kept {

@@ -8,7 +8,7 @@
  * <key>.lock: whoever builds or removes holds it alone, each run that uses the environment holds it shared. Locks are
  * the process's (fcntl) and end with it. */
 #pragma once
-#include "worker/infra.h"
+#include "worker/sandbox.h"
 
 struct environment_want {
     Str python;      /* "3.12"; STR_NONE: this machine's default */
@@ -20,9 +20,11 @@ struct environment_want {
 /* One of at most two layers; the run uses the last. */
 struct environment {
     Str dir;         /* its prefix; the marker and bin/python are in it */
+    Str seen;        /* its prefix inside a sandbox, where alone it is ever used: tells nothing of this machine's paths */
     Str lock;        /* STR_NONE: not ours, always ready */
     Str interpreter; /* what to build it with */
-    Str below;   /* prefix of the layer below, whose packages are seen through; STR_NONE: this is the lowest */
+    Str python, python_seen; /* the prefix of that, and where a sandbox has it; STR_NONE: part of the system */
+    Str below;       /* `seen` of the layer below, whose packages are seen through; STR_NONE: this is the lowest */
     Str description; /* for people: "prefect==3.8.8 for Python 3.11" */
     VEC(Str) packages;
     Str constraints; /* text of a constraints file; "" for none */
@@ -45,13 +47,14 @@ NODISCARD int environment_built(const struct environment *e, int fd, struct err 
 /* What is left of a build that failed. */
 void environment_discard(const struct environment *e);
 
-/* The build as a command for a sandbox: words and variables; `dir` exists and is empty. */
+/* The build as a command for a sandbox, in which `dir` is at `seen`: words and variables; `dir` exists and is empty. What is built
+ * may be hostile: nothing that lies in it is read out here. */
 void environment_build_command(struct arena *a, const struct environment *e, EnvVars *env, Str **ret_argv, size_t *ret_argc);
 #define ENVIRONMENT_CONSTRAINTS "/etc/millpond-constraints.txt"
 
-/* Paths that a sandbox must show for it: its prefix, the Python it stands on, the layer below. */
-typedef VEC(Str) Paths;
-NODISCARD int environment_paths(struct arena *a, const struct environments *e, Paths *ret, struct err *err);
+/* Paths that a sandbox must show for the first `layers` of it: their prefixes, and the Python they stand on. */
+typedef VEC(struct sandbox_path) Paths;
+void environment_paths(struct arena *a, const struct environments *e, size_t layers, Paths *ret);
 /* Settings of pip and of certificates and proxies that the machine has; paths among them are added to `shown`. */
 void environment_inherit(struct arena *a, bool for_pip, EnvVars *env, Paths *shown);
 

@@ -1,5 +1,4 @@
-#include "worker/relay.h"
-
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -10,263 +9,136 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#define LINKS 256 /* connections at once; more wait in the socket's queue */
-#define CHUNK ((size_t)16 << 10)
-#define RETRY (250 * MSEC)
+#include "worker/relay_int.h"
+
 #define HEAD_TIME (20 * SEC)
 
-enum stage { STAGE_FREE, STAGE_HEAD, STAGE_WAIT, STAGE_CONNECTING, STAGE_OPEN };
-
-struct half {
-    char *p; /* CHUNK bytes read from one side, not yet written to the other */
-    size_t from, n;
-    bool end;  /* nothing more will be read */
-    bool shut; /* and the other side has been told */
-};
-
-struct link {
-    enum stage stage;
-    int in, out;
-    bool proxy;
-    struct half up, down; /* from the sandbox, to the sandbox */
-    Dur until, next_try;
-    char host[256];
-    int port;
-};
-
-struct relay {
-    struct relay_options o;
-    pthread_t thread;
-    int quit;
-    char host[256];
-    struct link links[LINKS];
-};
-
-bool url_origin(Str url, Str *ret_host, int *ret_port, bool *ret_tls)
+struct link *link_new(struct relay *r, enum way way, int in)
 {
-    ptrdiff_t at = str_find(url, STR("://"));
-    if (at < 0)
-        return false;
-    Str scheme = str_sub(url, 0, (size_t)at), rest = str_sub(url, (size_t)at + 3, url.n), authority = rest;
-    *ret_tls = str_ieq(scheme, STR("https")) || str_ieq(scheme, STR("wss"));
-    if (!*ret_tls && !str_ieq(scheme, STR("http")) && !str_ieq(scheme, STR("ws")))
-        return false;
-    for (size_t i = 0; i < rest.n; i++)
-        if (strchr("/?#", rest.p[i])) {
-            authority = str_sub(rest, 0, i);
-            break;
-        }
-    for (ptrdiff_t user; (user = str_find(authority, STR("@"))) >= 0;)
-        authority = str_sub(authority, (size_t)user + 1, authority.n);
-    *ret_port = *ret_tls ? 443 : 80;
-    Str host = authority, port = STR_NONE;
-    ptrdiff_t colon;
-    if (authority.n && authority.p[0] == '[') {
-        ptrdiff_t end = str_find(authority, STR("]"));
-        if (end < 0)
-            return false;
-        host = str_sub(authority, 1, (size_t)end - 1);
-        if ((size_t)end + 1 < authority.n)
-            port = str_sub(authority, (size_t)end + 2, authority.n);
-    } else if ((colon = str_find(authority, STR(":"))) >= 0) {
-        host = str_sub(authority, 0, (size_t)colon);
-        port = str_sub(authority, (size_t)colon + 1, authority.n);
-    }
-    int64_t n;
-    if (port.n && (!str_int(port, &n) || n < 1 || n > 65535))
-        return false;
-    if (port.n)
-        *ret_port = (int)n;
-    *ret_host = host;
-    return host.n > 0;
-}
-
-bool relay_allows(const Str *allow, size_t n, Str host, int port)
-{
-    while (host.n && host.p[host.n - 1] == '.')
-        host.n--;
-    for (size_t i = 0; i < n; i++) {
-        Str name = str_trim(allow[i]);
-        int64_t only = 0;
-        ptrdiff_t colon = str_find(name, STR(":"));
-        /* One colon is a port; several are an address. */
-        if (colon >= 0 && str_find(str_sub(name, (size_t)colon + 1, name.n), STR(":")) < 0) {
-            if (!str_int(str_sub(name, (size_t)colon + 1, name.n), &only))
-                continue;
-            name = str_sub(name, 0, (size_t)colon);
-        }
-        if (!name.n || (only && only != port))
+    for (size_t i = 0; i < LINKS; i++) {
+        struct link *l = &r->links[i];
+        if (l->stage != STAGE_FREE)
             continue;
-        if (str_starts(name, STR("*."))) {
-            Str suffix = str_sub(name, 1, name.n);
-            if (host.n > suffix.n && str_ieq(str_sub(host, host.n - suffix.n, suffix.n), suffix))
-                return true;
-        } else if (str_ieq(name, host)) {
-            return true;
-        }
+        *l = (struct link){.stage = STAGE_WAIT, .in = in, .out = -1, .sock = -1, .way = way, .up.p = malloc(CHUNK), .down.p = malloc(CHUNK)};
+        if (!l->up.p || !l->down.p)
+            die("out of memory");
+        return l;
     }
-    return false;
+    return NULL;
 }
 
-static void link_close(struct link *l)
+void link_close(struct link *l)
 {
     if (l->in >= 0)
         close(l->in);
     if (l->out >= 0)
         close(l->out);
+    if (l->sock >= 0)
+        close(l->sock);
     free(l->up.p);
     free(l->down.p);
-    *l = (struct link){.in = -1, .out = -1};
+    *l = (struct link){.in = -1, .out = -1, .sock = -1};
 }
 
-/* Begins a connection; -1 where there is nothing to connect to. Names are looked up here and now. */
-static int dial(const char *host, int port)
+static void reset_on_close(int fd)
+{
+    struct linger now = {.l_onoff = 1};
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+void link_reset(struct link *l)
+{
+    reset_on_close(l->in);
+    reset_on_close(l->out);
+    link_close(l);
+}
+
+/* Begins a connection to a name; -1 where there is nothing to connect to. It is looked up here and now. A name of the
+ * list does not lead to this machine itself: whoever owns the name could say so. */
+static int dial_name(const struct link *l)
 {
     char service[8];
-    snprintf(service, sizeof service, "%d", port);
+    snprintf(service, sizeof service, "%d", l->port);
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
-    if (getaddrinfo(host, service, &hints, &found))
+    if (getaddrinfo(l->host, service, &hints, &found))
         return -1;
+    hints.ai_flags = AI_NUMERICHOST;
+    struct addrinfo *literal = NULL;
+    bool exact = l->way != WAY_PROXY || str_ieq(str_of(l->host), STR("localhost")) || getaddrinfo(l->host, service, &hints, &literal) == 0;
+    if (literal)
+        freeaddrinfo(literal);
     int fd = -1;
     for (struct addrinfo *a = found; a && fd < 0; a = a->ai_next) {
-        fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) < 0 && errno != EINPROGRESS) {
-            close(fd);
-            fd = -1;
-        }
+        struct sockaddr_storage s = {0};
+        struct place p;
+        memcpy(&s, a->ai_addr, MIN(a->ai_addrlen, sizeof s));
+        if (place_of(&s, &p) && (exact || (!place_is_loopback(&p) && !relay_forbids(p.address))))
+            fd = place_dial(&p, SOCK_STREAM);
     }
     freeaddrinfo(found);
-    int one = 1;
-    if (fd >= 0)
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     return fd;
 }
 
-static void link_dial(struct link *l)
+void link_dial(struct relay *r, struct link *l)
 {
-    l->out = dial(l->host, l->port);
+    if (l->way == WAY_NAMES)
+        l->out = r->server_count ? place_dial(&r->servers[0], SOCK_STREAM) : -1;
+    else
+        l->out = dial_name(l);
     l->stage = l->out < 0 ? STAGE_WAIT : STAGE_CONNECTING;
     l->next_try = time_monotonic() + RETRY;
 }
 
-static void link_accept(struct relay *r, const struct relay_listener *from)
+/* Where an accepted connection comes from; false where nobody knows. */
+static bool arrived_from(int fd, struct place *ret)
 {
-    struct link *l = NULL;
-    for (size_t i = 0; i < LINKS && !l; i++)
-        if (r->links[i].stage == STAGE_FREE)
+    struct sockaddr_storage s;
+    socklen_t n = sizeof s;
+    return getpeername(fd, (struct sockaddr *)&s, &n) == 0 && place_of(&s, ret);
+}
+
+static void begin(struct relay *r, enum way way, int fd)
+{
+    struct link *l;
+    struct place from;
+    if (way == WAY_OUT) {
+        for (size_t i = 0; arrived_from(fd, &from) && i < LINKS; i++) {
             l = &r->links[i];
-    if (!l)
+            if ((l->stage == STAGE_OPEN || l->stage == STAGE_CONNECTING) && l->in < 0 && place_same(&l->from, &from)) {
+                l->in = fd;
+                return;
+            }
+        }
+        reset_on_close(fd); /* nobody asked for it, or what was asked for is broken already */
+        close(fd);
         return;
-    int fd = accept4(from->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC), one = 1;
-    if (fd < 0)
+    }
+    l = link_new(r, way, fd);
+    if (!l) {
+        close(fd);
         return;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    *l = (struct link){.in = fd, .out = -1, .proxy = from->proxy, .up.p = malloc(CHUNK), .down.p = malloc(CHUNK), .port = r->o.port};
-    if (!l->up.p || !l->down.p)
-        die("out of memory");
-    if (from->proxy) {
+    }
+    if (way == WAY_PROXY) {
         l->stage = STAGE_HEAD;
         l->until = time_monotonic() + HEAD_TIME;
         return;
     }
     snprintf(l->host, sizeof l->host, "%s", r->host);
-    l->until = time_monotonic() + (r->o.patience ? r->o.patience : 45 * SEC);
-    link_dial(l);
+    l->port = r->o.port;
+    l->until = time_monotonic() + (way == WAY_NAMES ? 0 : r->o.patience ? r->o.patience : 45 * SEC);
+    link_dial(r, l);
 }
 
-/* A proxy's refusal, and the end. */
-static void refuse(struct link *l, const char *status, const char *text)
+static void take_in(struct relay *r, enum way way)
 {
-    char head[512];
-    int n = snprintf(head, sizeof head, "HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s\n", status,
-                     strlen(text) + 1, text);
-    ssize_t done = write(l->in, head, (size_t)n);
-    UNUSED(done);
-    shutdown(l->in, SHUT_WR);
-    link_close(l);
-}
-
-/* The head of a request without what speaks to the proxy, and with "Connection: close": one request a connection. */
-static size_t plain_head(Str head, Str method, Str path, char *out, size_t room)
-{
-    int n = snprintf(out, room, "%.*s %.*s HTTP/1.1\r\nConnection: close\r\n", STR_ARG(method), path.n ? (int)path.n : 1, path.n ? path.p : "/");
-    Str rest = head, line;
-    (void)str_cut(&rest, '\n', &line);
-    while (n > 0 && (size_t)n < room && str_cut(&rest, '\n', &line)) {
-        Str name, value = line;
-        (void)str_cut(&value, ':', &name);
-        if (str_ieq(name, STR("connection")) || str_ieq(name, STR("proxy-connection")) || str_ieq(name, STR("proxy-authorization")) ||
-            str_ieq(name, STR("keep-alive")))
-            continue;
-        n += snprintf(out + n, room - (size_t)n, "%.*s\n", STR_ARG(line));
+    int one = 1;
+    for (int fd; (fd = accept4(r->o.ways[way], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        begin(r, way, fd);
     }
-    return n > 0 && (size_t)n < room ? (size_t)n : 0;
-}
-
-/* "CONNECT host:port HTTP/1.1" or "GET http://host/path HTTP/1.1", once the head is whole. */
-static void read_head(struct relay *r, struct link *l)
-{
-    if (l->up.n == CHUNK) {
-        refuse(l, "431 Request Header Fields Too Large", "The head of the request is too large.");
-        return;
-    }
-    ssize_t got = read(l->in, l->up.p + l->up.n, CHUNK - l->up.n);
-    if (got <= 0) {
-        if (got == 0 || (errno != EAGAIN && errno != EINTR))
-            link_close(l);
-        return;
-    }
-    l->up.n += (size_t)got;
-    Str all = {l->up.p, l->up.n};
-    ptrdiff_t end = str_find(all, STR("\r\n\r\n"));
-    if (end < 0)
-        return;
-    Str head = str_sub(all, 0, (size_t)end + 4), rest = head, line, method, target, host;
-    int port;
-    bool tls, tunnel;
-    if (!str_cut(&rest, '\n', &line) || !str_cut(&line, ' ', &method) || !str_cut(&line, ' ', &target)) {
-        refuse(l, "400 Bad Request", "This is no request.");
-        return;
-    }
-    tunnel = str_eqz(method, "CONNECT");
-    char url[512];
-    snprintf(url, sizeof url, "https://%.*s/", STR_ARG(target));
-    if (!url_origin(tunnel ? str_of(url) : target, &host, &port, &tls) || host.n >= sizeof l->host || (tls && !tunnel)) {
-        refuse(l, "400 Bad Request", "This is no address that a proxy can reach.");
-        return;
-    }
-    if (!relay_allows(r->o.allow, r->o.allow_count, host, port)) {
-        char text[400];
-        snprintf(text, sizeof text, "The work pool's network_allow does not name %.*s:%d.", STR_ARG(host), port);
-        refuse(l, "403 Forbidden", text);
-        return;
-    }
-    l->port = port;
-    snprintf(l->host, sizeof l->host, "%.*s", STR_ARG(host));
-    if (!tunnel) {
-        static char changed[CHUNK];
-        ptrdiff_t slash = str_find(str_sub(target, 7, target.n), STR("/"));
-        Str path = slash < 0 ? STR("/") : str_sub(target, 7 + (size_t)slash, target.n);
-        size_t body = l->up.n - head.n, n = plain_head(head, method, path, changed, sizeof changed);
-        if (!n || n + body > CHUNK) {
-            refuse(l, "431 Request Header Fields Too Large", "The head of the request is too large.");
-            return;
-        }
-        memmove(l->up.p + n, l->up.p + head.n, body);
-        memcpy(l->up.p, changed, n);
-        l->up.n = n + body;
-    } else {
-        l->up.n -= head.n;
-        memmove(l->up.p, l->up.p + head.n, l->up.n);
-        static const char ok[] = "HTTP/1.1 200 Connection established\r\n\r\n";
-        memcpy(l->down.p, ok, sizeof ok - 1);
-        l->down.n = sizeof ok - 1;
-    }
-    l->until = time_monotonic(); /* one try */
-    link_dial(l);
 }
 
 static void connected(struct link *l)
@@ -276,6 +148,10 @@ static void connected(struct link *l)
     getsockopt(l->out, SOL_SOCKET, SO_ERROR, &e, &n);
     if (!e) {
         l->stage = STAGE_OPEN;
+        return;
+    }
+    if (l->way == WAY_OUT) {
+        link_reset(l);
         return;
     }
     close(l->out);
@@ -315,30 +191,43 @@ static bool carry(struct half *h, int from, int to, bool readable)
 
 static void step(struct relay *r, struct link *l, short in, short out)
 {
+    Dur now = time_monotonic();
     switch (l->stage) {
     case STAGE_FREE:
         return;
+    case STAGE_INSIDE:
+    case STAGE_ASKED:
+        call_step(r, l, in, out);
+        return;
     case STAGE_HEAD:
         if (in)
-            read_head(r, l);
-        else if (time_monotonic() > l->until)
+            proxy_read(r, l);
+        else if (now > l->until)
             link_close(l);
         return;
     case STAGE_WAIT:
-        if (time_monotonic() >= l->until && l->proxy)
-            refuse(l, "502 Bad Gateway", "The host does not answer.");
-        else if (time_monotonic() >= l->until || in & (POLLHUP | POLLERR))
+        if (now >= l->until && l->way == WAY_PROXY)
+            proxy_refuse(l, "502 Bad Gateway", "The host does not answer.");
+        else if (now >= l->until || in & (POLLHUP | POLLERR))
             link_close(l);
-        else if (time_monotonic() >= l->next_try)
-            link_dial(l);
+        else if (now >= l->next_try)
+            link_dial(r, l);
         return;
     case STAGE_CONNECTING:
         if (out)
             connected(l);
+        else if (l->way == WAY_OUT && l->in >= 0 && in & (POLLHUP | POLLERR))
+            link_close(l); /* its other end has given up */
         return;
     case STAGE_OPEN:
-        if (!carry(&l->up, l->in, l->out, in) || !carry(&l->down, l->out, l->in, out) || (l->up.shut && l->down.shut))
+        if (l->in < 0) { /* a call's socket, about to arrive */
+            if (now > l->until)
+                link_close(l);
+        } else if (!carry(&l->up, l->in, l->out, in) || !carry(&l->down, l->out, l->in, out)) {
+            link_reset(l);
+        } else if (l->up.shut && l->down.shut) {
             link_close(l);
+        }
         return;
     }
 }
@@ -348,51 +237,90 @@ static short interest(const struct half *reads, const struct half *writes)
     return (short)((!reads->end && !reads->n ? POLLIN : 0) | (writes->n ? POLLOUT : 0));
 }
 
+/* What a link waits for, on its two files. */
+static void watch(const struct link *l, struct pollfd *in, struct pollfd *out)
+{
+    *in = (struct pollfd){.fd = -1};
+    *out = (struct pollfd){.fd = -1};
+    switch (l->stage) {
+    case STAGE_FREE:
+        return;
+    case STAGE_HEAD:
+        *in = (struct pollfd){.fd = l->in, .events = POLLIN};
+        return;
+    case STAGE_INSIDE:
+        *in = (struct pollfd){.fd = l->sock, .events = POLLOUT};
+        return;
+    case STAGE_WAIT:
+        *in = (struct pollfd){.fd = l->in};
+        return;
+    case STAGE_CONNECTING:
+        *in = (struct pollfd){.fd = l->in};
+        /* fall through */
+    case STAGE_ASKED:
+        *out = (struct pollfd){.fd = l->out, .events = POLLOUT};
+        return;
+    case STAGE_OPEN:
+        if (l->in >= 0) {
+            short a = interest(&l->up, &l->down), b = interest(&l->down, &l->up);
+            /* Without interest no poll: a half-closed socket would report itself for ever. */
+            *in = (struct pollfd){.fd = a ? l->in : -1, .events = a};
+            *out = (struct pollfd){.fd = b ? l->out : -1, .events = b};
+        }
+        return;
+    }
+}
+
 static void *run(void *arg)
 {
     struct relay *r = arg;
-    static const size_t first = 3;
-    struct pollfd f[3 + 2 * LINKS];
+    static const enum way listening[] = {WAY_API, WAY_PROXY, WAY_NAMES, WAY_OUT};
+    enum { LISTENING = COUNT_OF(listening), FIXED = 3 + LISTENING };
+    struct pollfd f[FIXED + PATHS + 2 * LINKS];
+    struct path *paths[PATHS];
+    struct link *links[LINKS];
     for (;;) {
         int ms = -1;
-        bool full = true;
+        size_t n = FIXED, path_n = 0, link_n = 0;
         f[0] = (struct pollfd){.fd = r->quit, .events = POLLIN};
+        f[1] = (struct pollfd){.fd = r->o.ways[WAY_CONNECTS], .events = POLLIN};
+        f[2] = (struct pollfd){.fd = r->o.ways[WAY_DATAGRAMS], .events = POLLIN};
+        for (size_t i = 0; i < PATHS; i++) {
+            if (!r->paths[i].used || r->paths[i].out < 0)
+                continue;
+            paths[path_n++] = &r->paths[i];
+            f[n++] = (struct pollfd){.fd = r->paths[i].out, .events = POLLIN};
+        }
         for (size_t i = 0; i < LINKS; i++) {
             struct link *l = &r->links[i];
-            struct pollfd *in = &f[first + 2 * i], *out = in + 1;
-            *in = (struct pollfd){.fd = -1};
-            *out = (struct pollfd){.fd = -1};
-            full &= l->stage != STAGE_FREE;
-            if (l->stage == STAGE_HEAD || l->stage == STAGE_WAIT)
-                ms = (int)(RETRY / MSEC);
-            if (l->stage == STAGE_HEAD)
-                *in = (struct pollfd){.fd = l->in, .events = POLLIN};
-            else if (l->stage == STAGE_WAIT)
-                *in = (struct pollfd){.fd = l->in};
-            else if (l->stage == STAGE_CONNECTING)
-                *out = (struct pollfd){.fd = l->out, .events = POLLOUT};
-            else if (l->stage == STAGE_OPEN) {
-                short a = interest(&l->up, &l->down), b = interest(&l->down, &l->up);
-                /* Without interest no poll: a half-closed socket would report itself for ever. */
-                *in = (struct pollfd){.fd = a ? l->in : -1, .events = a};
-                *out = (struct pollfd){.fd = b ? l->out : -1, .events = b};
-            }
+            if (l->stage == STAGE_FREE)
+                continue;
+            if (l->stage != STAGE_OPEN || l->in < 0)
+                ms = l->stage == STAGE_ASKED ? 50 : ms == 50 ? ms : (int)(RETRY / MSEC);
+            links[link_n++] = l;
+            watch(l, &f[n], &f[n + 1]);
+            n += 2;
         }
-        for (size_t i = 0; i < 2; i++)
-            f[1 + i] = (struct pollfd){.fd = i < r->o.listener_count && !full ? r->o.listeners[i].fd : -1, .events = POLLIN};
-        if (poll(f, COUNT_OF(f), ms) < 0 && errno != EINTR)
-            die("poll: %s", strerror(errno));
+        for (size_t i = 0; i < LISTENING; i++) /* with all links taken those of the call alone may still arrive */
+            f[3 + i] = (struct pollfd){.fd = link_n < LINKS || listening[i] == WAY_OUT ? r->o.ways[listening[i]] : -1, .events = POLLIN};
+        if (poll(f, (nfds_t)n, ms) < 0 && errno != EINTR)
+            return NULL;
         if (f[0].revents)
-            break;
-        for (size_t i = 0; i < LINKS; i++)
-            step(r, &r->links[i], f[first + 2 * i].revents, f[first + 2 * i + 1].revents);
-        for (size_t i = 0; i < r->o.listener_count; i++)
-            if (f[1 + i].revents)
-                link_accept(r, &r->o.listeners[i]);
+            return NULL;
+        size_t at = FIXED;
+        for (size_t i = 0; i < path_n; i++, at++)
+            if (f[at].revents)
+                path_down(r, paths[i]);
+        for (size_t i = 0; i < link_n; i++, at += 2)
+            step(r, links[i], f[at].revents, f[at + 1].revents);
+        for (size_t i = 0; i < LISTENING; i++)
+            if (f[3 + i].revents)
+                take_in(r, listening[i]);
+        if (f[2].revents)
+            path_up(r);
+        if (f[1].revents)
+            calls_read(r);
     }
-    for (size_t i = 0; i < LINKS; i++)
-        link_close(&r->links[i]);
-    return NULL;
 }
 
 struct relay *relay_start(const struct relay_options *o, struct err *err)
@@ -401,14 +329,32 @@ struct relay *relay_start(const struct relay_options *o, struct err *err)
     if (!r)
         die("out of memory");
     r->o = *o;
+    r->o.ways[WAY_CONTROL] = -1;
     snprintf(r->host, sizeof r->host, "%.*s", STR_ARG(o->host));
     for (size_t i = 0; i < LINKS; i++)
-        r->links[i] = (struct link){.in = -1, .out = -1};
-    for (size_t i = 0; i < o->listener_count; i++)
-        fcntl(o->listeners[i].fd, F_SETFL, O_NONBLOCK);
+        r->links[i] = (struct link){.in = -1, .out = -1, .sock = -1};
+    for (size_t i = 0; i < WAY_COUNT; i++)
+        if (r->o.ways[i] >= 0 && i != WAY_CONNECTS)
+            fcntl(r->o.ways[i], F_SETFL, O_NONBLOCK);
+    struct sockaddr_in alias = {.sin_family = AF_INET, .sin_port = 1};
+    char text[64];
+    snprintf(text, sizeof text, "%.*s", STR_ARG(o->alias));
+    struct sockaddr_storage s = {0};
+    if (o->alias.n && inet_pton(AF_INET, text, &alias.sin_addr) == 1) {
+        memcpy(&s, &alias, sizeof alias);
+        (void)place_of(&s, &r->alias);
+    }
+    names_prepare(r);
     r->quit = eventfd(0, EFD_CLOEXEC);
-    if (r->quit < 0 || pthread_create(&r->thread, NULL, run, r)) {
+    if (r->quit < 0 || calls_prepare(r) < 0 || pthread_create(&r->thread, NULL, run, r)) {
         err_errno(err, "starting the relay");
+        for (size_t i = 0; i < WAY_COUNT; i++)
+            if (r->o.ways[i] >= 0)
+                close(r->o.ways[i]);
+        if (r->quit >= 0)
+            close(r->quit);
+        free(r->notif);
+        free(r->answer);
         free(r);
         return NULL;
     }
@@ -423,8 +369,17 @@ void relay_stop(struct relay *r)
     ssize_t done = write(r->quit, &one, sizeof one);
     UNUSED(done);
     pthread_join(r->thread, NULL);
-    for (size_t i = 0; i < r->o.listener_count; i++)
-        close(r->o.listeners[i].fd);
+    for (size_t i = 0; i < LINKS; i++)
+        if (r->links[i].stage != STAGE_FREE)
+            link_close(&r->links[i]);
+    for (size_t i = 0; i < PATHS; i++)
+        if (r->paths[i].used && r->paths[i].out >= 0)
+            close(r->paths[i].out);
+    for (size_t i = 0; i < WAY_COUNT; i++)
+        if (r->o.ways[i] >= 0)
+            close(r->o.ways[i]);
     close(r->quit);
+    free(r->notif);
+    free(r->answer);
     free(r);
 }

@@ -41,6 +41,8 @@ struct plan {
     bool memory_by_process; /* no control group holds it */
     int64_t memory_mb, pids;
     in_addr_t address; /* 0: none */
+    char *words; /* of our command line, as the kernel shows it of process 1 */
+    size_t words_n;
     int go_fd, say_fd; /* say_fd: a socket, over which the listening socket goes too */
 };
 
@@ -98,37 +100,27 @@ static void raise_loopback(const struct plan *p)
     r.ifr_flags |= IFF_UP | IFF_RUNNING;
     if (ioctl(fd, SIOCSIFFLAGS, &r) < 0)
         give_up(p, "raising the loopback interface");
-    if (p->address) { /* the API's own, so that its address is right inside too */
-        struct ifreq alias = {.ifr_name = "lo:1"};
-        struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = p->address};
+    /* An address that is no loopback's: where a machine has none, many programs do not ask for names' IPv4 addresses. And the
+     * API's own, so that its address is right inside too. */
+    in_addr_t more[] = {htonl(0xc0000008) /* 192.0.0.8, IPv4's dummy address */, p->address};
+    for (size_t i = 0; i < COUNT_OF(more) && more[i]; i++) {
+        struct ifreq alias = {0};
+        snprintf(alias.ifr_name, sizeof alias.ifr_name, "lo:%zu", i);
+        struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = more[i]};
         memcpy(&alias.ifr_addr, &a, sizeof a);
         if (ioctl(fd, SIOCSIFADDR, &alias) < 0)
-            give_up(p, "giving the loopback interface the API's address");
+            give_up(p, "giving the loopback interface an address");
+        struct sockaddr_in mask = {.sin_family = AF_INET, .sin_addr.s_addr = 0xffffffff};
+        memcpy(&alias.ifr_netmask, &mask, sizeof mask);
+        if (ioctl(fd, SIOCSIFNETMASK, &alias) < 0)
+            give_up(p, "giving the loopback interface an address");
     }
     close(fd);
 }
 
-/* A socket that listens in here and is accepted from outside. */
-static void hand_out_listener(const struct plan *p, int which)
+static void hand_out(const struct plan *p, int which, int fd)
 {
     char index = (char)which;
-    int one = 1, zero = 0, fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    in_port_t port = htons((uint16_t)p->s->listen_ports[which]);
-    struct sockaddr_in6 both = {.sin6_family = AF_INET6, .sin6_port = port};
-    struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = port};
-    if (fd >= 0) { /* both families on one socket; a kernel without the newer has one that will do */
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
-    }
-    if (fd < 0 || bind(fd, (struct sockaddr *)&both, sizeof both) < 0) {
-        if (fd >= 0)
-            close(fd);
-        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 || bind(fd, (struct sockaddr *)&four, sizeof four) < 0)
-            give_up(p, "listening for the way out");
-    }
-    if (listen(fd, 128) < 0)
-        give_up(p, "listening for the way out");
     char control[CMSG_SPACE(sizeof fd)] = {0};
     struct iovec v = {.iov_base = &index, .iov_len = 1};
     struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
@@ -140,6 +132,30 @@ static void hand_out_listener(const struct plan *p, int which)
     if (sendmsg(p->say_fd, &m, 0) < 0)
         give_up(p, "handing out a socket");
     close(fd);
+}
+
+/* A socket that lives in here and is served from outside. Of both families; a kernel without the newer has one that will do. */
+static void make_way(const struct plan *p, int which)
+{
+    int type = (which == WAY_DATAGRAMS ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, one = 1, zero = 0, port = p->s->ways[which];
+    int fd = socket(AF_INET6, type, 0);
+    in_port_t at = port == SANDBOX_ANY_PORT ? 0 : htons((uint16_t)port);
+    struct sockaddr_in6 both = {.sin6_family = AF_INET6, .sin6_port = at};
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = at};
+    if (fd >= 0) {
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
+    }
+    if (fd < 0 || bind(fd, (struct sockaddr *)&both, sizeof both) < 0) {
+        if (fd >= 0)
+            close(fd);
+        fd = socket(AF_INET, type, 0);
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) < 0 || bind(fd, (struct sockaddr *)&four, sizeof four) < 0)
+            give_up(p, "making a way out");
+    }
+    if (which != WAY_DATAGRAMS && listen(fd, 512) < 0)
+        give_up(p, "listening for the way out");
+    hand_out(p, which, fd);
 }
 
 static void set_limit(const struct plan *p, int what, rlim_t most)
@@ -193,21 +209,6 @@ static void become_nobody(const struct plan *p)
     drop_capabilities(p);
 }
 
-/* Sockets in the abstract namespace and signals reach across an open network and a shared user; where the kernel can (6.12) it
- * closes that too. */
-static void close_scopes(void)
-{
-    struct {
-        uint64_t fs, net, scoped;
-    } attr = {.scoped = 3}; /* abstract Unix sockets, signals */
-    int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
-    if (fd < 0)
-        return;
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    (void)!syscall(SYS_landlock_restrict_self, fd, 0);
-    close(fd);
-}
-
 static _Noreturn void run_command(const struct plan *p)
 {
     const struct sandbox_spec *s = p->s;
@@ -248,6 +249,10 @@ static _Noreturn void be_init(const struct plan *p)
         run_command(p);
     prctl(PR_SET_DUMPABLE, 0); /* what we remember of the caller is nobody's */
     prctl(PR_SET_NAME, "mp-init");
+    if (p->words_n > 4) { /* anybody may read it */
+        memset(p->words, 0, p->words_n);
+        memcpy(p->words, "init", 4);
+    }
     syscall(SYS_close_range, 0, ~0U, 0);
     for (;;) {
         int sig = sigwaitinfo(&set, NULL), status, pid;
@@ -269,11 +274,10 @@ static _Noreturn void build_and_run(const struct plan *p)
         give_up(p, "making a cgroup namespace");
     if (sethostname("run", 3) < 0)
         give_up(p, "naming the host");
-    if (p->s->network == SANDBOX_CLOSED)
-        raise_loopback(p);
-    for (int i = 0; p->s->network == SANDBOX_CLOSED && i < SANDBOX_LISTENERS; i++)
-        if (p->s->listen_ports[i])
-            hand_out_listener(p, i);
+    raise_loopback(p);
+    for (int i = 0; i < WAY_CONNECTS; i++)
+        if (p->s->ways[i])
+            make_way(p, i);
     const char *failed = sandbox_root_enter(&p->root);
     if (failed)
         give_up(p, failed);
@@ -282,14 +286,19 @@ static _Noreturn void build_and_run(const struct plan *p)
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* forgotten when the user changed */
     if (getppid() != 0)
         _exit(127); /* inside, the caller is out of sight: 0. Anything else: it died before */
-    close_scopes();
     if (seccomp_enter() < 0)
         give_up(p, "entering the filter of system calls");
+    if (p->s->ways[WAY_CONNECTS]) {
+        int fd = seccomp_ask_connect();
+        if (fd < 0)
+            give_up(p, "having calls to connect() looked at (seccomp's user notification)");
+        hand_out(p, WAY_CONNECTS, fd);
+    }
     be_init(p);
 }
 
 /* What the child says: nothing but the end where all went well; a listening socket on the way, where one was asked for. */
-static int listen_to_child(int fd, int ret_listen[SANDBOX_LISTENERS], struct err *err)
+static int listen_to_child(int fd, int ret_ways[WAY_COUNT], struct err *err)
 {
     for (;;) {
         struct word w;
@@ -303,8 +312,8 @@ static int listen_to_child(int fd, int ret_listen[SANDBOX_LISTENERS], struct err
             return 0;
         struct cmsghdr *c = CMSG_FIRSTHDR(&m);
         int which = *(const char *)&w;
-        if (n == 1 && c && c->cmsg_type == SCM_RIGHTS && which >= 0 && which < SANDBOX_LISTENERS) {
-            memcpy(&ret_listen[which], CMSG_DATA(c), sizeof(int));
+        if (n == 1 && c && c->cmsg_type == SCM_RIGHTS && which >= 0 && which < WAY_COUNT) {
+            memcpy(&ret_ways[which], CMSG_DATA(c), sizeof(int));
             continue;
         }
         if (n != sizeof w)
@@ -321,9 +330,27 @@ static int spawn(uint64_t flags, int *ret_pidfd)
     return (int)syscall(SYS_clone3, &args, sizeof args);
 }
 
-static int start(struct plan *p, struct child *c, int ret_listen[SANDBOX_LISTENERS], struct err *err)
+/* Where the kernel looks for the words of our command line: the same in a child. */
+static void find_words(struct plan *p)
 {
-    const struct sandbox_spec *s = p->s;
+    char text[1024];
+    unsigned long long from = 0, to = 0;
+    int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[MAX(n, 0)] = '\0';
+    char *at = strrchr(text, ')');
+    for (int field = 2; at && field < 48; field++)
+        at = strchr(at + 1, ' ');
+    if (at && sscanf(at, " %llu %llu", &from, &to) == 2 && from && to > from && to - from < (1 << 20)) {
+        p->words = (char *)(uintptr_t)from;
+        p->words_n = (size_t)(to - from);
+    }
+}
+
+static int start(struct plan *p, struct child *c, int ret_ways[WAY_COUNT], struct err *err)
+{
     int go[2], say[2];
     if (pipe2(go, O_CLOEXEC) < 0)
         return err_errno(err, "making a pipe");
@@ -334,8 +361,7 @@ static int start(struct plan *p, struct child *c, int ret_listen[SANDBOX_LISTENE
     }
     p->go_fd = go[0];
     p->say_fd = say[1];
-    uint64_t flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS |
-                     (s->network == SANDBOX_CLOSED ? CLONE_NEWNET : 0);
+    uint64_t flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET;
     int pidfd = -1, pid = spawn(flags, &pidfd);
     if (!pid) {
         close(go[1]);
@@ -352,7 +378,7 @@ static int start(struct plan *p, struct child *c, int ret_listen[SANDBOX_LISTENE
     } else if (map_users(pid, p->root_user, err) == 0 && cgroup_enter(&c->group, pid, err) == 0) {
         ssize_t done = write(go[1], "g", 1);
         UNUSED(done);
-        rc = listen_to_child(say[0], ret_listen, err);
+        rc = listen_to_child(say[0], ret_ways, err);
     }
     close(go[1]);
     close(say[0]);
@@ -368,7 +394,7 @@ static int start(struct plan *p, struct child *c, int ret_listen[SANDBOX_LISTENE
     return rc;
 }
 
-int sandbox_start(struct arena *a, const struct sandbox_spec *s, struct child *c, int ret_listen[SANDBOX_LISTENERS],
+int sandbox_start(struct arena *a, const struct sandbox_spec *s, struct child *c, int ret_ways[WAY_COUNT],
                   struct buf *notes, struct err *err)
 {
     struct sandbox_spec full = *s;
@@ -382,24 +408,25 @@ int sandbox_start(struct arena *a, const struct sandbox_spec *s, struct child *c
         .memory_mb = s->memory_mb ? s->memory_mb : MEMORY_MB,
         .pids = s->pids ? s->pids : PIDS,
     };
-    for (int i = 0; i < SANDBOX_LISTENERS; i++)
-        ret_listen[i] = -1;
+    for (int i = 0; i < WAY_COUNT; i++)
+        ret_ways[i] = -1;
     if (s->address.p && inet_pton(AF_INET, str_z(a, s->address), &p.address) != 1)
         return err_set(err, ERR_INVALID, "%.*s is no IPv4 address", STR_ARG(s->address));
     if (sandbox_root_plan(a, &full, &p.root, err) < 0)
         return -1;
+    find_words(&p);
     p.root.uid = p.root.gid = INSIDE;
     struct cgroup_limits limits = {.memory_bytes = p.memory_mb << 20, .pids = p.pids, .cpus = s->cpus};
     cgroup_create(a, s->group, &limits, &c->group, notes);
     p.memory_by_process = !c->group.dir[CGROUP_MEMORY].p;
     if (p.memory_by_process)
         buf_z(notes, "memory is limited for each process instead of for all together\n");
-    if (start(&p, c, ret_listen, err) == 0)
+    if (start(&p, c, ret_ways, err) == 0)
         return 0;
-    for (int i = 0; i < SANDBOX_LISTENERS; i++) {
-        if (ret_listen[i] >= 0)
-            close(ret_listen[i]);
-        ret_listen[i] = -1;
+    for (int i = 0; i < WAY_COUNT; i++) {
+        if (ret_ways[i] >= 0)
+            close(ret_ways[i]);
+        ret_ways[i] = -1;
     }
     child_clear(c);
     return -1;
@@ -414,16 +441,17 @@ int sandbox_probe(struct buf *notes, struct err *err)
     if (null < 0)
         return err_errno(err, "opening /dev/null");
     struct sandbox_spec s = {
-        .argv = argv, .argc = 1, .env = &env, .network = SANDBOX_CLOSED, .listen_ports = {4200}, .out_fd = null, .err_fd = null, .pass_fd = -1,
+        .argv = argv, .argc = 1, .env = &env, .ways = {[WAY_API] = 4200, [WAY_CONNECTS] = 1}, .out_fd = null, .err_fd = null, .pass_fd = -1,
         .group = str_fmt(a, "probe-%d", (int)getpid()), .disk_mb = 16, .cpus = 1,
     };
     struct child c = {0};
-    int listeners[SANDBOX_LISTENERS], status = 0;
-    int rc = sandbox_start(a, &s, &c, listeners, notes, err);
+    int ways[WAY_COUNT], status = 0;
+    int rc = sandbox_start(a, &s, &c, ways, notes, err);
     close(null);
     if (rc < 0)
         return err_wrap(err, "no sandbox can be made here");
-    close(listeners[0]);
+    close(ways[WAY_API]);
+    close(ways[WAY_CONNECTS]);
     waitpid(c.pid, &status, 0);
     child_clear(&c);
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : err_set(err, ERR_IO, "no sandbox can be made here: /bin/true does not run in it");

@@ -19,10 +19,13 @@ enum { RDONLY = 1, NOSUID = 2, NODEV = 4, NOEXEC = 8, REMOUNT = 32, BIND = 4096,
 /* Of the machine's /etc, what programs need and tells nothing about its users. */
 static const char *const etc[] = {
     "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/ssl", "/etc/pki", "/etc/ca-certificates",
-    "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/localtime", "/etc/timezone", "/etc/alternatives", "/etc/mime.types",
+    "/etc/nsswitch.conf", "/etc/localtime", "/etc/timezone", "/etc/alternatives", "/etc/mime.types",
     "/etc/services", "/etc/protocols", "/etc/gai.conf", "/etc/host.conf", "/etc/python3", "/etc/magic",
 };
 static const char *const system_dirs[] = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"};
+/* Of /proc, what tells of the machine and not of its processors and memory. */
+static const char *const hidden[] = {"cmdline", "keys", "key-users", "kcore", "kmsg", "kallsyms", "timer_list", "sched_debug", "latency_stats", "modules", "config.gz",
+                                     "partitions", "diskstats", "mdstat", "swaps"};
 static const char *const devices[] = {"null", "zero", "full", "random", "urandom"};
 
 static void add(struct arena *a, struct sandbox_root *r, struct sandbox_mount m)
@@ -35,26 +38,28 @@ static void add(struct arena *a, struct sandbox_root *r, struct sandbox_mount m)
     r->count++;
 }
 
-/* A path at its own place; where it is or goes through a link, the real one, and a link to it. */
-static int add_path(struct arena *a, struct sandbox_root *r, const char *path, bool writable)
+/* Where a path that is shown at its own place is or goes through a link, the real one is, and a link to it. */
+static int add_path(struct arena *a, struct sandbox_root *r, const struct sandbox_path *p, bool writable)
 {
     char real[PATH_MAX];
     struct stat st;
-    if (!realpath(path, real) || stat(real, &st) < 0)
+    const char *target = str_z(a, p->target);
+    bool same = str_eq(p->source, p->target);
+    if (p->source.p[0] != '/' || p->target.p[0] != '/' || !realpath(str_z(a, p->source), real) || stat(real, &st) < 0)
         return -1;
     for (size_t i = 0; i < r->count; i++) /* under one that is shown already */
-        if (!r->mounts[i].link && !writable && r->mounts[i].directory && str_starts(str_of(real), str_of(r->mounts[i].target)) &&
-            strchr("/", real[strlen(r->mounts[i].target)]))
+        if (same && !r->mounts[i].link && !writable && !r->mounts[i].veiled && r->mounts[i].directory &&
+            str_starts(str_of(real), str_of(r->mounts[i].target)) && strchr("/", real[strlen(r->mounts[i].target)]))
             goto link;
-    add(a, r, (struct sandbox_mount){.source = str_z(a, str_of(real)), .target = str_z(a, str_of(real)),
-                                     .directory = S_ISDIR(st.st_mode), .writable = writable});
+    add(a, r, (struct sandbox_mount){.source = str_z(a, str_of(real)), .target = same ? str_z(a, str_of(real)) : target,
+                                     .directory = S_ISDIR(st.st_mode), .writable = writable, .veiled = !same});
 link:
-    if (strcmp(real, path))
-        add(a, r, (struct sandbox_mount){.source = str_z(a, str_of(real)), .target = path, .link = true});
+    if (same && strcmp(real, target))
+        add(a, r, (struct sandbox_mount){.source = str_z(a, str_of(real)), .target = target, .link = true});
     return 0;
 }
 
-static void plan_system(struct arena *a, struct sandbox_root *r, bool own_hosts)
+static void plan_system(struct arena *a, struct sandbox_root *r)
 {
     for (size_t i = 0; i < COUNT_OF(system_dirs); i++) {
         char to[PATH_MAX];
@@ -70,26 +75,23 @@ static void plan_system(struct arena *a, struct sandbox_root *r, bool own_hosts)
     for (size_t i = 0; i < COUNT_OF(etc); i++) {
         char real[PATH_MAX];
         struct stat st;
-        /* Links in /etc often lead out of what is shown (resolv.conf to /run): the file itself comes in its place. */
+        /* Links in /etc often lead out of what is shown (localtime): the file itself comes in its place. */
         if (realpath(etc[i], real) && stat(real, &st) == 0)
             add(a, r, (struct sandbox_mount){.source = str_z(a, str_of(real)), .target = etc[i], .directory = S_ISDIR(st.st_mode)});
     }
-    if (!own_hosts && access("/etc/hosts", R_OK) == 0)
-        add(a, r, (struct sandbox_mount){.source = "/etc/hosts", .target = "/etc/hosts"});
 }
 
 int sandbox_root_plan(struct arena *a, const struct sandbox_spec *s, struct sandbox_root *ret, struct err *err)
 {
     *ret = (struct sandbox_root){.disk_mb = s->disk_mb, .cwd = s->cwd.p ? str_z(a, s->cwd) : SANDBOX_HOME};
-    if (s->network == SANDBOX_CLOSED)
-        ret->hosts = str_fmt(a, "127.0.0.1 localhost run %.*s\n::1 localhost\n", STR_ARG(s->hosts)).p;
+    ret->hosts = str_fmt(a, "127.0.0.1 localhost run\n::1 localhost\n%.*s", STR_ARG(s->hosts)).p;
     memcpy(ret->files, s->files, sizeof ret->files);
-    plan_system(a, ret, ret->hosts);
+    plan_system(a, ret);
     for (size_t i = 0; i < s->read_only_count; i++)
-        if (s->read_only[i].p[0] != '/' || add_path(a, ret, str_z(a, s->read_only[i]), false) < 0)
-            return err_set(err, ERR_INVALID, "the sandbox cannot show %.*s: it is not there", STR_ARG(s->read_only[i]));
-    if (s->writable.p && add_path(a, ret, str_z(a, s->writable), true) < 0)
-        return err_set(err, ERR_INVALID, "the sandbox cannot show %.*s: it is not there", STR_ARG(s->writable));
+        if (add_path(a, ret, &s->read_only[i], false) < 0)
+            return err_set(err, ERR_INVALID, "the sandbox cannot show %.*s: it is not there", STR_ARG(s->read_only[i].source));
+    if (s->writable.source.p && add_path(a, ret, &s->writable, true) < 0)
+        return err_set(err, ERR_INVALID, "the sandbox cannot show %.*s: it is not there", STR_ARG(s->writable.source));
     return 0;
 }
 
@@ -127,6 +129,15 @@ static int restrict_mount(const char *path, uint64_t flags)
     return (int)syscall(SYS_mount_setattr, AT_FDCWD, path, AT_RECURSIVE, &attr, sizeof attr);
 }
 
+/* As an overlay with nothing over it: a bind mount's source stands in the list of mounts, an overlay's only as it was named. */
+static int show_veiled(const char *source, const char *target)
+{
+    if (chdir(source) < 0)
+        return -1;
+    int rc = mount("overlay", target, "overlay", RDONLY | NOSUID | NODEV, "lowerdir=.:/nothing");
+    return chdir("/") < 0 ? -1 : rc;
+}
+
 static int show(const struct sandbox_mount *m, unsigned uid, unsigned gid)
 {
     char source[PATH_MAX], target[PATH_MAX];
@@ -141,7 +152,7 @@ static int show(const struct sandbox_mount *m, unsigned uid, unsigned gid)
         return symlink(m->source, target) < 0 && errno != EEXIST ? -1 : 0;
     if (m->directory ? mkdir(target, 0755) < 0 && errno != EEXIST : make_file(target, NULL) < 0)
         return -1;
-    if (mount(source, target, NULL, BIND | REC, NULL) < 0)
+    if ((!m->veiled || !m->directory || m->writable || show_veiled(source, target) < 0) && mount(source, target, NULL, BIND | REC, NULL) < 0)
         return -1;
     if (m->writable && chown(target, uid, gid) < 0)
         return -1;
@@ -207,7 +218,7 @@ static const char *make_etc(const struct sandbox_root *r)
                                      "run:x:1000:1000:run:" SANDBOX_HOME ":/bin/sh\n"
                                      "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n") < 0 ||
         make_file("/new/etc/group", "root:x:0:\nrun:x:1000:\nnogroup:x:65534:\n") < 0 ||
-        make_file("/new/etc/hostname", "run\n") < 0 || (r->hosts && make_file("/new/etc/hosts", r->hosts) < 0))
+        make_file("/new/etc/hostname", "run\n") < 0 || make_file("/new/etc/hosts", r->hosts) < 0)
         return "writing /etc";
     for (size_t i = 0; i < COUNT_OF(r->files); i++) {
         char path[PATH_MAX];
@@ -242,7 +253,7 @@ const char *sandbox_root_enter(const struct sandbox_root *r)
     /* A base of our own, on which old and new root stand side by side. */
     if (mount("tmpfs", "/tmp", "tmpfs", NOSUID | NODEV, "mode=0755,size=4m,nr_inodes=16k") < 0)
         return "mounting a memory file system";
-    if (mkdir("/tmp/old", 0755) < 0 || mkdir("/tmp/new", 0755) < 0)
+    if (mkdir("/tmp/old", 0755) < 0 || mkdir("/tmp/new", 0755) < 0 || mkdir("/tmp/nothing", 0755) < 0)
         return "making the root";
     if (syscall(SYS_pivot_root, "/tmp", "/tmp/old") < 0 || chdir("/") < 0)
         return "changing the root (pivot_root)";
@@ -259,6 +270,12 @@ const char *sandbox_root_enter(const struct sandbox_root *r)
     }
     if (mkdir("/new/proc", 0555) < 0 || mount("proc", "/new/proc", "proc", NOSUID | NODEV | NOEXEC, NULL) < 0)
         return "mounting /proc";
+    for (size_t i = 0; i < COUNT_OF(hidden); i++) {
+        char path[64];
+        snprintf(path, sizeof path, "/new/proc/%s", hidden[i]);
+        if (access(path, F_OK) == 0 && mount("/old/dev/null", path, NULL, BIND, NULL) < 0)
+            return "hiding what /proc tells of the machine";
+    }
     if (chdir("/new") < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
         return "entering the root (pivot_root)";
     /* The base, with the old root on it, lies over "." now. */

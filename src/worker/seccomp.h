@@ -8,3 +8,6 @@
 
 /* Holds from now on for the calling thread and its children; sets no_new_privs. Async-signal-safe. 0, or -1 with errno. */
 int seccomp_enter(void);
+/* From now on each connect() waits for an answer to come through the file that is returned (seccomp_unotify(2)); after
+ * seccomp_enter(). -1 with errno. */
+int seccomp_ask_connect(void);

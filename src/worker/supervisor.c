@@ -369,10 +369,7 @@ static void inherit(struct supervisor *s)
     int pid;
     if (!identifier_parse(old.identifier, &host, &pid))
         return;
-    AUTO(buf_free) struct buf notes = BUF(4096);
-    cgroup_create(s->a, group_of(s, pid), &(struct cgroup_limits){0}, &s->child.group, &notes);
-    (void)cgroup_kill(&s->child.group);
-    cgroup_remove(&s->child.group);
+    cgroup_end(group_of(s, pid));
 }
 
 static void run(struct supervisor *s)

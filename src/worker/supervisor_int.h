@@ -63,6 +63,15 @@ void managed_clear(struct supervisor *s);
 NODISCARD int managed_warm(struct supervisor *s, int *ret_fd, struct err *err);
 NODISCARD int managed_tell(struct supervisor *s, int fd);
 
+/* supervisor_network.c: the sandbox's sockets and files for it; the same for every policy but for what it knows of hosts. */
+struct sandbox_spec;
+NODISCARD int network_plan(struct supervisor *s, struct sandbox_spec *box, struct relay_options *way, struct err *err);
+/* The relay, which lets nothing out yet but to the API. */
+NODISCARD int network_open(struct supervisor *s, const struct relay_options *way, const int ways[WAY_COUNT], struct err *err);
+void network_permit(struct supervisor *s);
+/* Variables of proxies, where the network is not open. */
+void network_proxies(struct supervisor *s, const struct relay_options *way, EnvVars *env, int port);
+
 /* supervisor_spare.c: waits for a run; 0 with its directory locked (*ret_lock), its specification read and its process started, -1 where
  * there is nothing to do (any more). */
 NODISCARD int spare_become(struct supervisor *s, int *ret_lock);

@@ -11,8 +11,6 @@
 
 #define BUILD_TIME (20 * MINUTE)
 #define BUILD_DISK_MB 4096
-#define PROXY_PORT 3128   /* inside a closed network */
-#define CONTROL_PORT 3126
 #define LOGGING_FILE "/etc/millpond-logging.yml"
 #define CERTIFICATE_FILE "/etc/millpond-certificate.pem"
 #define WARM_FILE "/etc/millpond-warm.py"
@@ -39,8 +37,6 @@ static int build_failed(struct supervisor *s, const struct environment *e, struc
 static int build(struct supervisor *s, size_t layer, struct err *err)
 {
     const struct environment *e = &s->environments.v[layer];
-    struct environments below = s->environments;
-    below.n = layer + 1;
     environment_discard(e);
     if (mkdir(str_z(s->a, e->dir), 0755) < 0 || chmod(str_z(s->a, e->dir), 0755) < 0)
         return err_errno(err, "making directory %.*s", STR_ARG(e->dir));
@@ -48,30 +44,39 @@ static int build(struct supervisor *s, size_t layer, struct err *err)
     EnvVars env = {0};
     Str *argv;
     size_t argc;
-    if (environment_paths(s->a, &below, &shown, err) < 0)
-        return -1;
+    environment_paths(s->a, &s->environments, layer, &shown);
     environment_inherit(s->a, /* for_pip: */ true, &env, &shown);
     environment_build_command(s->a, e, &env, &argv, &argc);
-    int out[2], listeners[SANDBOX_LISTENERS];
+    int out[2], ways[WAY_COUNT];
     if (supervisor_pipes(s, out, err) < 0)
         return -1;
     struct sandbox_spec box = {
-        .argv = argv, .argc = argc, .env = &env, .read_only = shown.v, .read_only_count = shown.n, .writable = e->dir,
+        .argv = argv, .argc = argc, .env = &env, .read_only = shown.v, .read_only_count = shown.n, .writable = {e->dir, e->seen},
         .files = {{ENVIRONMENT_CONSTRAINTS, str_z(s->a, e->constraints)}},
-        .network = SANDBOX_OPEN, .group = supervisor_group(s), .disk_mb = BUILD_DISK_MB, .out_fd = out[0], .err_fd = out[1], .pass_fd = -1,
+        .group = supervisor_group(s), .disk_mb = BUILD_DISK_MB, .out_fd = out[0], .err_fd = out[1], .pass_fd = -1,
     };
     AUTO(buf_free) struct buf notes = BUF(4096);
-    int rc = sandbox_start(s->a, &box, &s->child, listeners, &notes, err);
+    struct relay_options way;
+    s->building = true;
+    int rc = network_plan(s, &box, &way, err);
+    box.ways[WAY_CONTROL] = 0;
+    if (rc == 0)
+        rc = sandbox_start(s->a, &box, &s->child, ways, &notes, err);
     close(out[0]);
     close(out[1]);
     if (rc < 0)
         return -1;
+    if (network_open(s, &way, ways, err) < 0) {
+        child_kill_tree(&s->child);
+        return -1;
+    }
+    network_permit(s);
     supervisor_note(s, UPLINK_INFO, "Building an environment: %.*s.", STR_ARG(e->description));
     Dur began = time_monotonic();
-    s->building = true;
     s->stop_at = began + BUILD_TIME;
     supervisor_watch(s);
     s->building = false;
+    managed_clear(s);
     child_clear(&s->child);
     bool late = s->end.reason == STOP_TIME_LIMIT;
     int code = s->end.code;
@@ -151,9 +156,9 @@ static EnvVars surroundings(struct supervisor *s, Paths *shown, struct sandbox_s
 {
     struct arena *a = s->a;
     EnvVars env = {0};
-    Str top = s->environments.v[s->environments.n - 1].dir, path = str_fmt(a, "%.*s/bin", STR_ARG(top));
+    Str top = s->environments.v[s->environments.n - 1].seen, path = str_fmt(a, "%.*s/bin", STR_ARG(top));
     if (s->environments.n > 1)
-        path = str_fmt(a, "%.*s:%.*s/bin", STR_ARG(path), STR_ARG(s->environments.v[0].dir));
+        path = str_fmt(a, "%.*s:%.*s/bin", STR_ARG(path), STR_ARG(s->environments.v[0].seen));
     env_set(a, &env, STR("PATH"), str_fmt(a, "%.*s:/usr/local/bin:/usr/bin:/bin", STR_ARG(path)));
     env_set(a, &env, STR("VIRTUAL_ENV"), top);
     env_set(a, &env, STR("HOME"), STR(SANDBOX_HOME));
@@ -178,93 +183,59 @@ static EnvVars surroundings(struct supervisor *s, Paths *shown, struct sandbox_s
     return env;
 }
 
-/* The API as seen from inside a closed network, and the socket that leads there. */
-static int close_network(struct supervisor *s, struct sandbox_spec *box, EnvVars *env, Str *ret_host, int *ret_port, struct err *err)
-{
-    bool tls;
-    if (!url_origin(s->spec.api.base_url, ret_host, ret_port, &tls))
-        return err_set(err, ERR_INVALID, "the API's address %.*s cannot be reached from a closed network", STR_ARG(s->spec.api.base_url));
-    Str host = *ret_host;
-    bool numeric = host.n && host.p[0] >= '0' && host.p[0] <= '9', loopback = str_starts(host, STR("127.")) || str_eqz(host, "::1");
-    box->network = SANDBOX_CLOSED;
-    box->listen_ports[0] = *ret_port;
-    if (numeric && !loopback)
-        box->address = host;
-    else if (!loopback)
-        box->hosts = host;
-    static const char *const proxies[] = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"};
-    bool allow = str_eqz(s->spec.network, "allow");
-    if (allow)
-        box->listen_ports[1] = *ret_port == PROXY_PORT ? PROXY_PORT + 1 : PROXY_PORT;
-    box->listen_ports[2] = *ret_port == CONTROL_PORT ? CONTROL_PORT + 1 : CONTROL_PORT;
-    for (size_t i = 0; i < COUNT_OF(proxies); i++) /* the machine's own proxy is out of reach */
-        env_set(s->a, env, str_of(proxies[i]),
-                allow && !str_ends(str_of(proxies[i]), STR("ALL_PROXY")) ? str_fmt(s->a, "http://127.0.0.1:%d", box->listen_ports[1]) : STR_NONE);
-    Str none = str_fmt(s->a, "localhost,127.0.0.1,::1,%.*s", STR_ARG(host));
-    env_set(s->a, env, STR("NO_PROXY"), none);
-    env_set(s->a, env, STR("no_proxy"), none);
-    return 0;
-}
-
-static int open_relay(struct supervisor *s, const int listeners[SANDBOX_LISTENERS], Str host, int port, struct err *err)
-{
-    struct relay_options o = {.host = host, .port = port, .allow = s->spec.network_allow.v, .allow_count = s->spec.network_allow.n};
-    for (int i = 0; i < 2; i++)
-        if (listeners[i] >= 0)
-            o.listeners[o.listener_count++] = (struct relay_listener){.fd = listeners[i], .proxy = i == 1};
-    if (!o.listener_count)
-        return 0;
-    s->control.listener = listeners[2];
-    s->relay = relay_start(&o, err);
-    return s->relay ? 0 : -1;
-}
-
 /* Into the sandbox; `box` lacks what is the same for all. */
-static int enter(struct supervisor *s, struct sandbox_spec *box, Paths *shown, int listeners[SANDBOX_LISTENERS], struct buf *notes, struct err *err)
+static int enter(struct supervisor *s, struct sandbox_spec *box, Paths *shown, const struct relay_options *way, struct buf *notes, struct err *err)
 {
-    int out[2];
-    if (environment_paths(s->a, &s->environments, shown, err) < 0 || supervisor_pipes(s, out, err) < 0)
+    int out[2], ways[WAY_COUNT];
+    environment_paths(s->a, &s->environments, s->environments.n, shown);
+    if (supervisor_pipes(s, out, err) < 0)
         return -1;
     box->read_only = shown->v;
     box->read_only_count = shown->n;
+    box->group = supervisor_group(s);
     box->memory_mb = s->spec.limits.memory_mb;
     box->pids = s->spec.limits.pids;
     box->disk_mb = s->spec.limits.disk_mb;
     box->cpus = s->spec.limits.cpus;
     box->out_fd = out[0];
     box->err_fd = out[1];
-    int rc = sandbox_start(s->a, box, &s->child, listeners, notes, err);
+    int rc = sandbox_start(s->a, box, &s->child, ways, notes, err);
     close(out[0]);
     close(out[1]);
-    return rc;
+    if (rc < 0)
+        return -1;
+    if (network_open(s, way, ways, err) < 0) {
+        child_kill_tree(&s->child);
+        return -1;
+    }
+    return 0;
+}
+
+/* The run's own variables over its surroundings. */
+static void run_variables(struct supervisor *s, const struct relay_options *way, const struct sandbox_spec *box, EnvVars *env)
+{
+    network_proxies(s, way, env, box->ways[WAY_PROXY]);
+    int listener = s->control.listener;
+    control_prepare(&s->control, box->ways[WAY_CONTROL], s->a, env);
+    s->control.listener = listener;
+    for (size_t i = 0; i < s->spec.env.n; i++)
+        env_set(s->a, env, s->spec.env.v[i].name, s->spec.env.v[i].value);
 }
 
 int managed_start(struct supervisor *s, struct err *err)
 {
-    struct arena *a = s->a;
     Paths shown = {0};
-    struct sandbox_spec box = {
-        .argv = s->spec.argv.v, .argc = s->spec.argv.n, .cwd = s->spec.cwd, .network = SANDBOX_OPEN, .group = supervisor_group(s), .pass_fd = -1};
+    struct sandbox_spec box = {.argv = s->spec.argv.v, .argc = s->spec.argv.n, .cwd = s->spec.cwd, .pass_fd = -1};
+    struct relay_options way;
     EnvVars env = surroundings(s, &shown, &box);
-    Str host = STR_NONE;
-    int port = 0, listeners[SANDBOX_LISTENERS];
-    bool open = str_eqz(s->spec.network, "open");
-    if (!open && close_network(s, &box, &env, &host, &port, err) < 0)
+    if (network_plan(s, &box, &way, err) < 0)
         return -1;
-    if (open)
-        control_open(&s->control, a, &env);
-    else
-        control_prepare(&s->control, box.listen_ports[2], a, &env);
-    for (size_t i = 0; i < s->spec.env.n; i++)
-        env_set(a, &env, s->spec.env.v[i].name, s->spec.env.v[i].value);
+    run_variables(s, &way, &box, &env);
     box.env = &env;
     AUTO(buf_free) struct buf notes = BUF(4096);
-    if (enter(s, &box, &shown, listeners, &notes, err) < 0)
+    if (enter(s, &box, &shown, &way, &notes, err) < 0)
         return -1;
-    if (open_relay(s, listeners, host, port, err) < 0) {
-        child_kill_tree(&s->child);
-        return -1;
-    }
+    network_permit(s);
     supervisor_connect(s);
     Str lines = buf_view(&notes);
     for (Str line; str_cut(&lines, '\n', &line);)
@@ -282,17 +253,18 @@ int managed_warm(struct supervisor *s, int *ret_fd, struct err *err)
         if (environment_take(&s->environments.v[i], &fd, err) < 0)
             return -1;
     }
-    int pair[2], listeners[SANDBOX_LISTENERS];
+    int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_errno(err, "making a socket");
     Str argv[] = {STR("python"), STR(WARM_FILE)};
     Paths shown = {0};
-    struct sandbox_spec box = {.argv = argv, .argc = COUNT_OF(argv), .network = SANDBOX_OPEN, .group = supervisor_group(s), .pass_fd = pair[1]};
+    struct sandbox_spec box = {.argv = argv, .argc = COUNT_OF(argv), .pass_fd = pair[1]};
+    struct relay_options way;
     EnvVars env = surroundings(s, &shown, &box);
     box.env = &env;
     box.files[2] = (struct sandbox_file){WARM_FILE, str_z(s->a, asset_find("warm.py"))};
     AUTO(buf_free) struct buf notes = BUF(4096);
-    int rc = enter(s, &box, &shown, listeners, &notes, err);
+    int rc = network_plan(s, &box, &way, err) < 0 ? -1 : enter(s, &box, &shown, &way, &notes, err);
     close(pair[1]);
     if (rc < 0)
         close(pair[0]);
@@ -306,11 +278,13 @@ int managed_tell(struct supervisor *s, int fd)
 {
     struct arena *a = s->a;
     Paths shown = {0};
-    struct sandbox_spec unused = {0};
-    EnvVars env = surroundings(s, &shown, &unused);
-    control_open(&s->control, a, &env);
-    for (size_t i = 0; i < s->spec.env.n; i++)
-        env_set(a, &env, s->spec.env.v[i].name, s->spec.env.v[i].value);
+    struct sandbox_spec box = {0};
+    struct relay_options way;
+    struct err err;
+    EnvVars env = surroundings(s, &shown, &box);
+    if (network_plan(s, &box, &way, &err) < 0)
+        return -1;
+    run_variables(s, &way, &box, &env);
     AUTO(buf_free) struct buf b = BUF((size_t)8 << 20);
     struct jw w = jw_on(&b);
     jw_object(&w);
@@ -327,6 +301,7 @@ int managed_tell(struct supervisor *s, int fd)
     struct cgroup_limits limits = {.memory_bytes = s->spec.limits.memory_mb << 20, .pids = s->spec.limits.pids, .cpus = s->spec.limits.cpus};
     AUTO(buf_free) struct buf notes = BUF(4096);
     cgroup_limit(a, &s->child.group, &limits, &notes);
+    network_permit(s);
     for (Str rest = buf_view(&b); rest.n;) {
         ssize_t done = send(fd, rest.p, rest.n, MSG_NOSIGNAL);
         if (done <= 0)

@@ -33,7 +33,7 @@ static int64_t setting(const char *name, int64_t fallback)
 bool warm_fits(const struct run_spec *s)
 {
     static const Str early[] = {STR("PYTHON"), STR("LD_"), STR("MALLOC_"), STR("PREFECT_LOGGING"), STR("PREFECT_PROFILES"), STR("GCONV_")};
-    if (!s->engine || !s->sandbox || !str_eqz(s->network, "open"))
+    if (!s->engine || !s->sandbox)
         return false;
     for (size_t i = 0; i < s->env.n; i++)
         for (size_t k = 0; k < COUNT_OF(early); k++)
@@ -46,7 +46,8 @@ bool warm_fits(const struct run_spec *s)
 static uint64_t key_of(const struct run_spec *s)
 {
     AUTO(buf_free) struct buf b = BUF((size_t)1 << 20);
-    buf_fmt(&b, "%.*s\n%.*s\n%lld\n", STR_ARG(s->python), STR_ARG(s->client), (long long)s->limits.disk_mb);
+    bool open = str_eqz(s->network, "open"); /* what the sandbox knows of hosts; the rest is told later */
+    buf_fmt(&b, "%.*s\n%.*s\n%lld\n%d\n", STR_ARG(s->python), STR_ARG(s->client), (long long)s->limits.disk_mb, open);
     for (size_t i = 0; i < s->packages.n; i++)
         buf_fmt(&b, "%.*s\n", STR_ARG(s->packages.v[i]));
     uint64_t h = str_hash(buf_view(&b));

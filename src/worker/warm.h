@@ -10,7 +10,7 @@
 #pragma once
 #include "worker/run_dir.h"
 
-/* Can a spare serve it? Only what is as usual: the client's engine, an open network, nothing that Python reads at its start. */
+/* Can a spare serve it? Only what is as usual: the client's engine, nothing that Python reads at its start. */
 bool warm_fits(const struct run_spec *s);
 /* Hands the run's directory to a spare that is ready: its pid, 0 where there is none. */
 int warm_take(struct arena *a, const struct run_spec *s, Str dir);

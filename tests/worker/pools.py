@@ -22,16 +22,17 @@ def free_port():
 class FixedServer(Server):
     """Comes back at the same address after a kill."""
 
-    def __init__(self, managed=False, env=None):
+    def __init__(self, managed=False, env=None, home=None, prefix=None, database=None):
         self.port = free_port()
-        super().__init__(None, env={"MILLPOND_SERVER_MANAGED": str(managed).lower(), "MILLPOND_SERVER_API_PORT": str(self.port)}
+        self.command = prefix or [MILLPOND]
+        super().__init__(database, home=home, env={"MILLPOND_SERVER_MANAGED": str(managed).lower(), "MILLPOND_SERVER_API_PORT": str(self.port)}
                          | ({"MILLPOND_MANAGED_PYTHON": str(PYTHON)} if PYTHON.exists() else {}) | (env or {}))
 
     def start(self):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MILLPOND_"))}
         env |= {"MILLPOND_HOME": self.home} | self.extra_env
         self.log = open(Path(self.home) / "server.log", "ab")
-        self.process = subprocess.Popen([MILLPOND, "server", "start", "--port", str(self.port)], env=env, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen(self.command + ["server", "start", "--port", str(self.port)] + (["--database", self.database] if self.database else []), env=env, stdout=subprocess.PIPE,
                                         stderr=self.log, text=True)
         line = self.process.stdout.readline()
         assert "http" in line, f"the server did not start: {line!r} {self.tail()}"

@@ -1,6 +1,10 @@
 """Managed pools: the server runs the flow itself, in a sandbox, in an environment made for it."""
 import http.server
 import os
+import shutil
+import socket
+import subprocess
+import tempfile
 import threading
 import time
 import zipfile
@@ -8,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.conftest import MILLPOND
 from tests.worker.pools import PYTHON, FixedServer, client_deployment, deployment, finish, logs, messages, pool, read, run_dirs, shell, start, states, wait_for
 
 with_client = pytest.mark.skipif(not PYTHON.exists(), reason="left out: the published client is not installed (MILLPOND_PEER)")
@@ -69,12 +74,48 @@ def test_what_a_run_sees(server):
     assert any(server.home in line and "No such file" in line for line in seen), "the server's own files"
 
 
+def left_behind(server, runs):
+    """What a run could leave on the machine: control groups, mounts, processes, folders."""
+    groups = [str(p) for tree in Path("/sys/fs/cgroup").glob("**/millpond/*") if (p := tree).is_dir() and p.name[:36] in runs]
+    mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "/scratch" in line or server.home in line]
+    processes = []
+    for p in Path("/proc").iterdir():
+        try:
+            if p.name.isdigit() and f"MILLPOND_TEST_MARK={server.port}".encode() in (p / "environ").read_bytes().split(b"\0"):
+                processes.append(p.name)
+        except OSError:
+            pass
+    return groups, mounts, processes, run_dirs(server), list(Path(server.home, "claims").iterdir())
+
+
+def test_nothing_is_left_behind(server):
+    d = deployment(server, "managed", "tidy", job_variables={"env": {"MILLPOND_TEST_MARK": str(server.port)}})
+    script = "(setsid sh -c 'trap \"\" TERM INT HUP; while :; do sleep 1; done' &) ; head -c 10M /dev/zero > ~/x; mkdir -p /tmp/a/b; echo up; "
+    ends = [start(server, d, shell(script + end)) for end in ("exit 1", "kill -9 $$", "exec sleep 100", "exec sleep 100", "exec sleep 100")]
+    for run in ends[2:]:
+        wait_for(lambda run=run: messages(server, run, "millpond.output"))
+    server.api("POST", f"/flow_runs/{ends[2]}/set_state", {"state": {"type": "CANCELLING"}})
+    os.kill(int(read(server, ends[3])["infrastructure_pid"].rpartition(":")[2]), 9)  # its supervisor
+    os.kill(int(read(server, ends[4])["infrastructure_pid"].rpartition(":")[2]), 15)
+    for run in ends:
+        finish(server, run)
+    try:
+        wait_for(lambda: not any(left_behind(server, ends)), 20)
+    except AssertionError:
+        assert left_behind(server, ends) == ([], [], [], [], [])
+
+
 def test_limits(server):
     d = deployment(server, "managed", "limits")
     done, _, _ = output(server, d, "sleep 100", timeout=1)
     assert (done["state_type"], done["state_name"]) == ("FAILED", "TimedOut") and "1 seconds" in done["state"]["message"]
     done, seen, _ = output(server, d, "head -c 100M /dev/zero > /tmp/x; stat -c %s /tmp/x", disk=16)
     assert seen[-1] == str(16 << 20) and "No space left" in seen[0]
+    done, seen, _ = output(server, d, "head -c 100M /dev/zero > ~/x; stat -c %s ~/x", disk=16)
+    assert seen[-1] == str(16 << 20), "the work folder counts"
+    done, seen, _ = output(server, d, "python -c 'import time\nb, e = time.process_time(), time.monotonic() + 2\nwhile time.monotonic() < e: pass\n"
+                                      "print(time.process_time() - b < 1.2)'", cpu=0.5)
+    assert seen == ["True"] or "for CPU" in str(messages(server, done["id"]))
     done, seen, _ = output(server, d, "for i in $(seq 200); do sleep 5 & done; echo started", pids=32)
     assert done["state_type"] == "CRASHED" and any("fork" in line for line in seen)
     done, _, run = output(server, d, "exec python -c \"x = bytearray(600 << 20)\"", memory=128)
@@ -112,12 +153,45 @@ def test_a_field_closed_after_the_deployment_was_made(server):
     assert any("opens no field 'disk'" in m for m in messages(server, run, "millpond.worker"))
 
 
+def test_as_a_plain_user(tmp_path_factory):
+    """The whole server without a right: user namespaces do it all, but for the limits that only control groups can set."""
+    if os.geteuid():
+        pytest.skip("left out: not root, and so every test here was a plain user's")
+    home = Path(tempfile.mkdtemp(prefix="millpond-plain-"))
+    binary = home / "millpond"
+    shutil.copy(MILLPOND, binary)
+    for p in (home, binary):
+        p.chmod(0o755)
+        os.chown(p, 65534, 65534)
+    subprocess.run(["/usr/bin/python3", "-m", "venv", "--without-pip", home / "environment"], check=True)
+    s = FixedServer(managed=True, home=str(home), env={"MILLPOND_MANAGED_PYTHON": str(home / "environment/bin/python")}, prefix=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", str(binary)])
+    try:
+        pool(s, "managed", "prefect:managed")
+        d = deployment(s, "managed", "plain")
+        done, seen, _ = output(s, d, f"id -u; ls -A {home}; cat {home}/*.db; touch /usr/x; head -c 100M /dev/zero > /tmp/x; stat -c %s /tmp/x; "
+                                     "python3 -c 'import os, socket, urllib.request as u\n"
+                                     "print(u.urlopen(os.environ[\"PREFECT_API_URL\"] + \"/health\").status)\n"
+                                     "s = socket.socket(); print(s.connect_ex((\"169.254.169.254\", 80)))'; exit 3", disk=16)
+        assert "status code 3" in done["state"]["message"], done["state"]
+        assert seen[0] == "1000" and "200" in seen and "13" in seen and str(16 << 20) in seen, seen
+        assert any("/x" in line and "Read-only" in line for line in seen) and any(".db" in line and "No such file" in line for line in seen)
+        done, _, _ = output(s, d, "exec python3 -c 'x = bytearray(600 << 20)'", memory=128)
+        assert done["state_type"] == "CRASHED"
+        wait_for(lambda: not run_dirs(s))
+    finally:
+        assert s.stop() == 0, s.tail()
+        shutil.rmtree(home)
+
+
 def test_networks(server):
     d = deployment(server, "managed", "networks")
     ask = ("python - <<E\nimport urllib.request as u, os, socket\n"
            "def get(url):\n  try: return u.urlopen(url, timeout=5).status\n  except Exception as e: return type(e).__name__ + str(getattr(e, 'code', ''))\n"
            "print('api', get(os.environ['PREFECT_API_URL'] + '/health'))\n"
-           "print('other', get('http://127.0.0.1:%d/'))\nprint('proxied', get('http://allowed.test:%d/'), get('http://denied.test/'))\nE\nexit 1")
+           "print('other', get('http://127.0.0.1:%d/'))\nprint('proxied', get('http://allowed.test:%d/'), get('http://denied.test/'))\n"
+           "import errno\ndef code(s, a): return errno.errorcode.get(s.connect_ex(a), 'connected')\n"
+           "print('metadata', code(socket.socket(), ('169.254.169.254', 80)))\n"
+           "print('abstract', code(socket.socket(socket.AF_UNIX), '\\0millpond-test-%d'))\nE\nexit 1")
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *a):
             pass
@@ -125,14 +199,20 @@ def test_networks(server):
     other = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=other.serve_forever, daemon=True).start()
     port = other.server_address[1]
-    ask = ask % (port, port)
+    abstract = socket.socket(socket.AF_UNIX)
+    abstract.bind(f"\0millpond-test-{port}")
+    abstract.listen()
+    ask = ask % (port, port, port)
     _, seen, _ = output(server, d, ask, network="open")
-    assert "api 200" in seen and "other 200" in seen
+    assert "api 200" in seen and "other 200" in seen and "metadata EACCES" in seen and "abstract ECONNREFUSED" in seen
     _, seen, _ = output(server, d, ask, network="none")
-    assert seen[:2] == ["api 200", "other URLError"]
+    assert seen == ["api 200", "other URLError", "proxied URLError URLError", "metadata ENETUNREACH", "abstract ECONNREFUSED"]
     # A name of the list is connected to (and not found: it is no name), others are refused by the proxy itself.
     _, seen, _ = output(server, d, ask, network="allow", network_allow=[f"allowed.test:{port}"])
-    assert seen == ["api 200", "other URLError", "proxied HTTPError502 HTTPError403"]
+    assert seen == ["api 200", "other URLError", "proxied HTTPError502 HTTPError403", "metadata EACCES", "abstract ECONNREFUSED"]
+    _, seen, _ = output(server, d, ask, network="allow", network_allow=[f"127.0.0.1:{port}"])
+    assert seen[:2] == ["api 200", "other 200"]
+    abstract.close()
     other.shutdown()
 
 

@@ -291,7 +291,7 @@ static const struct command types[] = {
     {0},
 };
 static const struct command type_group = {.name = "type", .alias = "types", .summary = "Kinds of blocks", .commands = types};
-static const struct command *const groups[] = {&type_group, NULL};
+static const struct command *const groups[] = {&type_group, &command_block_register, NULL};
 
 static const struct command commands[] = {
     {.name = "ls", .summary = "List blocks", .run = ls, .options = OPTIONS(OPTION_OUTPUT)},

@@ -38,4 +38,6 @@ static const struct command commands[] = {
     {0},
 };
 
-const struct command command_flow = {.name = "flow", .alias = "flows", .summary = "Flows that the server knows", .commands = commands};
+static const struct command *const groups[] = {&command_flow_serve, NULL};
+
+const struct command command_flow = {.name = "flow", .alias = "flows", .summary = "Flows that the server knows", .groups = groups, .commands = commands};

@@ -60,8 +60,7 @@ static int delete_run(struct cli *x, struct err *err)
     return 0;
 }
 
-/* Proposes a state; ERR_CONFLICT with the server's reason where it is not taken. */
-static int set_state(struct cli *x, Str id, Str state, bool force, struct err *err)
+int run_set_state(struct cli *x, Str id, Str state, bool force, struct err *err)
 {
     const struct json *v;
     if (api_post(x, str_fmt(x->a, "/flow_runs/%.*s/set_state", STR_ARG(id)),
@@ -79,7 +78,7 @@ static int cancel(struct cli *x, struct err *err)
     if (find(x, &run, err) < 0)
         return -1;
     Str id = field(run, "id");
-    if (set_state(x, id, STR("{\"type\":\"CANCELLING\",\"name\":\"Cancelling\"}"), /* force= */ false, err) < 0)
+    if (run_set_state(x, id, STR("{\"type\":\"CANCELLING\",\"name\":\"Cancelling\"}"), /* force= */ false, err) < 0)
         return err->code == ERR_CONFLICT ? err_wrap(err, "Flow run '%.*s' was not cancelled. Reason", STR_ARG(id)) : -1;
     cli_ok(x, "Flow run '%.*s' is scheduled for cancellation.", STR_ARG(id));
     return cli_result_at(x, str_fmt(x->a, "/flow_runs/%.*s", STR_ARG(id)), err);
@@ -93,14 +92,36 @@ static int retry(struct cli *x, struct err *err)
     Str id = field(run, "id"), type = field(run, "state_type"), name = field(run, "state_name");
     if (!state_is_final(type))
         return err_set(err, ERR_CONFLICT, "flow run '%.*s' is %.*s: only a run that has ended can be tried again", STR_ARG(id), STR_ARG(name));
-    if (!field(run, "deployment_id").n)
-        return err_set(err, ERR_INVALID, "flow run '%.*s' has no deployment: nobody but the program that started it can run it again", STR_ARG(id));
+    Str entrypoint = args_text(&x->args, "entrypoint");
+    if (!field(run, "deployment_id").n && !entrypoint.p)
+        return err_set(err, ERR_INVALID, "flow run '%.*s' has no deployment: say where its code is with --entrypoint path.py:function, and it runs again here", STR_ARG(id));
     struct time_text now = time_iso(x->now);
     Str state = str_fmt(x->a, "{\"type\":\"SCHEDULED\",\"name\":\"Scheduled\",\"message\":\"Tried again by hand\",\"state_details\":{\"scheduled_time\":\"%s\"}}", now.s);
-    if (set_state(x, id, state, /* force= */ true, err) < 0)
+    if (run_set_state(x, id, state, /* force= */ true, err) < 0)
         return err_wrap(err, "flow run '%.*s' is not tried again", STR_ARG(id));
+    if (!field(run, "deployment_id").n) {
+        cli_say(x, "Running flow run '%.*s' again, here.\n", STR_ARG(id));
+        return run_execute(x, run, entrypoint, err);
+    }
     cli_ok(x, "Flow run '%.*s' is scheduled to run again.", STR_ARG(id));
     return cli_result_at(x, str_fmt(x->a, "/flow_runs/%.*s", STR_ARG(id)), err);
+}
+
+static int execute(struct cli *x, struct err *err)
+{
+    Str id = args_text(&x->args, "id"), given = str_of(getenv("PREFECT__FLOW_RUN_ID"));
+    const struct json *run;
+    if (!id.p)
+        id = given;
+    if (!id.n)
+        return err_set(err, ERR_INVALID, "Could not determine the ID of the flow run to execute. Give it, or set PREFECT__FLOW_RUN_ID.");
+    if (run_find(x, id, &run, err) < 0)
+        return -1;
+    if (state_is_final(field(run, "state_type"))) {
+        Str name = field(run, "state_name");
+        return err_set(err, ERR_CONFLICT, "flow run '%.*s' is %.*s: it has ended", STR_ARG(id), STR_ARG(name));
+    }
+    return run_execute(x, run, STR_NONE, err);
 }
 
 static int logs(struct cli *x, struct err *err)
@@ -183,7 +204,12 @@ static const struct command commands[] = {
     {.name = "watch", .summary = "Follow a run to its end; fails where it fails", .run = watch, .args = ARGS(RUN_ID),
      .options = OPTIONS({"timeout", NULL, VALUE_INT, 0, "Seconds after which to give up"}, OPTION_OUTPUT)},
     {.name = "cancel", .summary = "Cancel a run", .run = cancel, .args = ARGS(RUN_ID), .options = OPTIONS(OPTION_OUTPUT)},
-    {.name = "retry", .summary = "Run an ended run of a deployment again", .run = retry, .args = ARGS({"id-or-name", "The run's id, or its name"}), .options = OPTIONS(OPTION_OUTPUT)},
+    {.name = "retry", .summary = "Run an ended run of a deployment again", .run = retry, .args = ARGS({"id-or-name", "The run's id, or its name"}),
+     .details = "A run of a deployment is scheduled anew. One without runs here, with the code that --entrypoint names.",
+     .options = OPTIONS({"entrypoint", "e", VALUE_TEXT, 0, "path.py:function, for a run without deployment"}, OPTION_OUTPUT)},
+    {.name = "execute", .summary = "Carry out a run here and now", .run = execute, .args = ARGS({"id", "The run's id; else PREFECT__FLOW_RUN_ID", .optional = true}),
+     .details = "What a container or a cloud's task is started with: the deployment's pull steps, then the flow, in an empty folder. A cancelled run is stopped, one "
+                "that dies is reported. PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR says what SIGTERM means: crash (usual), reschedule, relinquish."},
     {.name = "delete", .summary = "Delete a run and its history", .run = delete_run, .args = ARGS(RUN_ID), .options = OPTIONS(OPTION_YES, OPTION_OUTPUT)},
     {0},
 };

@@ -375,7 +375,7 @@ int args_parse(struct arena *a, const struct command *root, int argc, char *cons
         } else if (!only_words && !is_value(word)) {
             if (take_brief(a, x, str_sub(word, 1, SIZE_MAX), &w, err) < 0)
                 return -1;
-        } else if (!c->run) {
+        } else if (!c->run || (!only_words && !bare.n && command_find(c, word))) {
             const struct command *sub = command_find(c, word);
             if (!sub)
                 return x->help ? 0 : unknown_command(a, x, word, err);

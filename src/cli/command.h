@@ -45,7 +45,8 @@ struct command {
     const struct positional *args; /* ends with a row without name; NULL: none */
     const struct option *options;  /* likewise */
     const struct command *const *groups; /* subcommands that live in files of their own, ends with NULL */
-    const struct command *commands;      /* subcommands; ends with a row without name */
+    const struct command *commands;      /* subcommands; ends with a row without name. Beside a `run` of its own, a first word that
+                                          * names one is that one */
     /* 0, an exit status above 0 where all is said already, or -1 with *err. */
     int (*run)(struct cli *x, struct err *err);
     bool hidden;

@@ -6,6 +6,7 @@ static const struct command *const groups[] = {
     &command_artifact, &command_gcl,       &command_concurrency_limit, &command_automation, &command_events, &command_schedule,
     &command_config,   &command_profile,   &command_api,        &command_version, &command_dashboard,
     &command_completion, &command_man, &command_complete, &command_reference,
+    &command_deploy,     &command_init,      &command_task,       &command_sdk,     &command_plugins,
     NULL,
 };
 

@@ -276,7 +276,8 @@ static void put_command(struct arena *a, struct jw *w, const struct command *c)
         for (const struct option *o = c->options; o && o->name; o++)
             put_option(a, w, o);
         jw_end(w);
-    } else {
+    }
+    if (c->groups || c->commands) {
         jw_key(w, STR("commands"));
         jw_array(w);
         for (size_t i = 0; c->groups && c->groups[i]; i++)

@@ -7,6 +7,12 @@ NODISCARD int run_find(struct cli *x, Str id_or_name, const struct json **ret, s
 bool state_is_final(Str type);
 const char *state_style(Str type);
 
+/* Proposes a state (JSON); ERR_CONFLICT with the server's reason where it is not taken. */
+NODISCARD int run_set_state(struct cli *x, Str id, Str state, bool force, struct err *err);
+/* Runs it here and now, in a child that is watched: cancelled where it is cancelled, and reported where it dies. `entrypoint`
+ * (path.py:function): instead of its deployment's, in this folder; STR_NONE: the deployment's, in an empty one. Its exit status. */
+NODISCARD int run_execute(struct cli *x, const struct json *run, Str entrypoint, struct err *err);
+
 /* The commands' functions; their rows are with those of their groups. */
 NODISCARD int flow_run_ls(struct cli *x, struct err *err);
 NODISCARD int task_run_ls(struct cli *x, struct err *err);

@@ -19,8 +19,8 @@ OTHERS = {
 
 
 # What is still to come; this list only shrinks.
-LATER = {"deploy", "init", "flow serve", "task serve", "block register", "plugins diagnose", "experimental", "sdk", "shell", "transfer",
-         "flow-run execute", "flow-run retry", "api"}
+LATER = {"experimental", "shell", "transfer",
+         "api"}
 
 
 def tree(tmp_path=None):
@@ -90,7 +90,7 @@ def faults(line, root):
                 return [f"no command {name}"]
         node = find(node, [names[0]])
     if "args" not in node:
-        return [] if not words else ["is a group"]
+        return ["is a group"]
     out = []
     args = [w for w in words if not w.startswith("-")]
     if len(args) != len(node["args"]):

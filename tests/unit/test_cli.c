@@ -39,7 +39,9 @@ static int none(struct cli *x, struct err *e)
     return 0;
 }
 
+static const struct command below[] = {{.name = "sub", .summary = "Sub", .run = none}, {0}};
 static const struct command leaf[] = {
+    {.name = "both", .summary = "Command and group", .run = none, .commands = below, .args = ARGS({"word", "Word", .optional = true})},
     {.name = "run", .summary = "Run", .run = none, .args = ARGS({"name", "Name"}, {"many", "More", .optional = true, .many = true}),
      .options = OPTIONS({"limit", "l", VALUE_INT, 0, "Limit"}, {"tag", "t", VALUE_TEXT, OPTION_LIST, "Tag"},
                         {"paused", NULL, VALUE_FLAG, 0, "Paused", .alias = "halted"}, {"param", "p", VALUE_TEXT, OPTION_LIST, "Param"},
@@ -70,6 +72,14 @@ static void test_words(void **state)
     assert_int_equal(parse("millpond things run --limit=5 a -t x --tag y b c --paused=false -p=k=v -jv a=1", &x), 0);
     assert_string_equal(args_command(&x)->name, "run");
     assert_true(str_eqz(args_text(&x, "name"), "a"));
+    struct args both;
+    assert_int_equal(parse("millpond thing both", &both), 0);
+    assert_string_equal(args_command(&both)->name, "both");
+    assert_int_equal(parse("millpond thing both sub", &both), 0);
+    assert_string_equal(args_command(&both)->name, "sub");
+    assert_int_equal(parse("millpond thing both -- sub", &both), 0);
+    assert_true(str_eqz(args_text(&both, "word"), "sub"));
+    assert_int_equal(parse("millpond thing both x sub", &both), -1);
     struct strs many = args_list(&x, "many"), tags = args_list(&x, "tag");
     assert_int_equal(many.n, 2);
     assert_true(str_eqz(many.v[1], "c"));
@@ -141,8 +151,8 @@ static void check_command(const struct command *c)
 {
     if (!c->name || !c->summary || str_ends(str_of(c->summary), STR(".")))
         fail_msg("%s: no summary, or one with a full stop", c->name);
-    if (!c->run == !(c->commands || c->groups))
-        fail_msg("%s: neither command nor group, or both", c->name);
+    if (!c->run && !c->commands && !c->groups)
+        fail_msg("%s: neither command nor group", c->name);
     for (const struct option *o = c->options; o && o->name; o++) {
         if (!o->help || !*o->help || (o->setting && !setting_find(str_of(o->setting))))
             fail_msg("%s --%s: no help, or a setting that is none", c->name, o->name);

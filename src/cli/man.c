@@ -100,6 +100,7 @@ static void put_command(struct arena *a, struct buf *out, const struct command *
         buf_z(out, ".\n");
     }
     put_details(a, out, c);
+    put_commands(a, out, c, path);
 }
 
 static void put_common(struct buf *out, const char *program)
@@ -179,6 +180,10 @@ void man_page(const struct command *root, const struct command *group, struct bu
         put_z(out, group->summary);
         buf_z(out, ".\n");
         put_details(a, out, group);
+        if (group->commands || group->groups) {
+            buf_z(out, ".SH COMMANDS\n");
+            put_commands(a, out, group, path);
+        }
     } else {
         buf_z(out, ".B ");
         put_text(out, path);

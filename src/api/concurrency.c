@@ -22,6 +22,7 @@ int limit_delete(struct call *c, const struct concurrency_limit *l, struct err *
 {
     if (leases_forget_limit(c->conn, c->a, l->id, err) < 0 || record_delete(c->conn, &concurrency_limit_resource, l->id, err) < 0)
         return -1;
+    outbox_alarm(&c->outbox, ALARM_SLOT, c->now);
     limit_event(c, l, "deleted");
     return 0;
 }
@@ -152,6 +153,7 @@ int concurrency_limits_v2_update(struct call *c, struct err *err)
         return -1;
     if (IS_SET(&change, concurrency_limit__name))
         l.name = change.name;
+    outbox_alarm(&c->outbox, ALARM_SLOT, c->now);
     limit_event(c, &l, "updated");
     return call_empty(c, 204);
 }
@@ -205,7 +207,7 @@ int concurrency_limits_v2_decrement(struct call *c, struct err *err)
     double held = call_double(c, "occupancy_seconds", NAN);
     if (held <= 0)
         violation_add(&c->violations, "greater_than", STR("occupancy_seconds"), json_getz(c->body, "occupancy_seconds"), "must be greater than 0");
-    if (call_invalid(c, err) < 0 || slots_give(c->conn, c->a, &give, held, c->now, &got, err) < 0)
+    if (call_invalid(c, err) < 0 || slots_give(c->conn, c->a, &give, held, c->now, &got, &c->outbox, err) < 0)
         return -1;
     limits_print_minimal(c, &got, 0);
     return 0;
@@ -277,7 +279,7 @@ int concurrency_limits_v2_increment_with_lease(struct call *c, struct err *err)
 int concurrency_limits_v2_decrement_with_lease(struct call *c, struct err *err)
 {
     Uuid lease = call_uuid(c, "lease_id");
-    if (call_invalid(c, err) < 0 || lease_release(c->conn, c->a, lease, c->now, err) < 0)
+    if (call_invalid(c, err) < 0 || lease_release(c->conn, c->a, lease, c->now, &c->outbox, err) < 0)
         return -1;
     return call_empty(c, 204); /* also where it has expired: the slots are free, as was asked */
 }

@@ -212,6 +212,7 @@ static int apply_limit(struct call *c, struct deployment *d, Uuid before, struct
     } else {
         return 0;
     }
+    outbox_alarm(&c->outbox, ALARM_SLOT, c->now);
     return record_update(c->conn, &deployment_resource, d, (FieldSet)1 << deployment__concurrency_limit_id, d->id, err) < 0 ? -1 : 0;
 }
 

@@ -229,7 +229,7 @@ static int give_slot_back(struct call *c, const struct flow_run *run, struct err
         return -1;
     if (rc)
         state_details_get(c->a, &state, &details);
-    return lease_release_run(c->conn, c->a, run->id, details.deployment_concurrency_lease_id, limit, c->now, err) < 0 ? -1 : 0;
+    return lease_release_run(c->conn, c->a, run->id, details.deployment_concurrency_lease_id, limit, c->now, &c->outbox, err) < 0 ? -1 : 0;
 }
 
 static int delete_one(struct call *c, Uuid id, struct err *err)
@@ -238,7 +238,7 @@ static int delete_one(struct call *c, Uuid id, struct err *err)
     int rc = record_lock(c->conn, c->a, &flow_run_resource, id, &run, err);
     if (rc <= 0)
         return rc;
-    if (subflows_release(c, "SELECT id FROM task_run WHERE flow_run_id = $1", id, err) < 0 || give_slot_back(c, &run, err) < 0 || leases_release_tasks(c->conn, c->a, id, c->now, err) < 0 || record_delete(c->conn, &flow_run_resource, id, err) < 0)
+    if (subflows_release(c, "SELECT id FROM task_run WHERE flow_run_id = $1", id, err) < 0 || give_slot_back(c, &run, err) < 0 || leases_release_tasks(c->conn, c->a, id, c->now, &c->outbox, err) < 0 || record_delete(c->conn, &flow_run_resource, id, err) < 0)
         return -1;
     vec_push(c->a, &c->outbox.runs_deleted, id);
     return 1;

@@ -57,7 +57,7 @@ int flows_update(struct call *c, struct err *err)
 
 static int delete_one(struct call *c, Uuid id, struct err *err)
 {
-    if (leases_release_flow(c->conn, c->a, id, c->now, err) < 0 ||
+    if (leases_release_flow(c->conn, c->a, id, c->now, &c->outbox, err) < 0 ||
         subflows_release(c, "SELECT task_run.id FROM task_run JOIN flow_run ON flow_run.id = task_run.flow_run_id WHERE flow_run.flow_id = $1", id, err) < 0 ||
         db_exec(c->conn, err, "DELETE FROM task_run WHERE flow_run_id IN (SELECT id FROM flow_run WHERE flow_id = $1)", "u", id) < 0)
         return -1;

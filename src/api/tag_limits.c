@@ -204,7 +204,7 @@ int concurrency_limits_increment(struct call *c, struct err *err)
     if (call_invalid(c, err) < 0)
         return -1;
     /* one that sends its request again has its slots */
-    if (leases_release_limits(c->conn, c->a, HOLDER, task_run, want.names, want.n, c->now, err) < 0)
+    if (leases_release_limits(c->conn, c->a, HOLDER, task_run, want.names, want.n, c->now, &c->outbox, err) < 0)
         return -1;
     struct err why;
     if (slots_take(c->conn, c->a, &want, c->ws->orchestration.max_slot_wait, c->now, &got, &why) < 0) {
@@ -247,12 +247,12 @@ int concurrency_limits_decrement(struct call *c, struct err *err)
     Str *names = parse_names(c, &n, &task_run);
     if (call_invalid(c, err) < 0)
         return -1;
-    int released = leases_release_limits(c->conn, c->a, HOLDER, task_run, names, n, c->now, err);
+    int released = leases_release_limits(c->conn, c->a, HOLDER, task_run, names, n, c->now, &c->outbox, err);
     if (released < 0)
         return -1;
     struct slots_wanted want = {.names = names, .n = released ? n : 0};
     struct slots_result got;
-    if (slots_give(c->conn, c->a, &want, NAN, c->now, &got, err) < 0) /* none: to name those that were given back */
+    if (slots_give(c->conn, c->a, &want, NAN, c->now, &got, &c->outbox, err) < 0) /* none: to name those that were given back */
         return -1;
     limits_print_minimal(c, &got, PREFIX);
     return 0;

@@ -130,7 +130,7 @@ int task_runs_update(struct call *c, struct err *err)
 
 int task_runs_delete(struct call *c, struct err *err)
 {
-    if (subflows_release(c, "SELECT id FROM task_run WHERE id = $1", c->id, err) < 0 || leases_release(c->conn, c->a, STR("task_run"), c->id, c->now, err) < 0)
+    if (subflows_release(c, "SELECT id FROM task_run WHERE id = $1", c->id, err) < 0 || leases_release(c->conn, c->a, STR("task_run"), c->id, c->now, &c->outbox, err) < 0)
         return -1;
     int64_t n = record_delete(c->conn, &task_run_resource, c->id, err);
     return n <= 0 ? found((int)n, err) : call_empty(c, 204);

@@ -149,7 +149,7 @@ static int take_slot(struct transition *t, Dur ttl, bool *ret_limited, struct er
 
 static int give_back_new_lease(struct transition *t, struct err *err)
 {
-    return uuid_is_nil(t->lease) ? 0 : lease_undo(t->o->conn, t->o->a, t->lease, t->o->now, err) < 0 ? -1 : 0;
+    return uuid_is_nil(t->lease) ? 0 : lease_undo(t->o->conn, t->o->a, t->lease, t->o->now, t->o->out, err) < 0 ? -1 : 0;
 }
 
 /* 3.0.0 to 3.0.3 could not cope with what this rule answers. */
@@ -241,7 +241,7 @@ static int release_slot(struct transition *t, struct err *err)
         return 0;
     if (t->verdict == VERDICT_REJECT && is_named(&t->proposed, "AwaitingRetry"))
         return 0;
-    return lease_release_run(t->o->conn, t->o->a, t->flow_run->id, lease, limit, t->o->now, err) < 0 ? -1 : 0;
+    return lease_release_run(t->o->conn, t->o->a, t->flow_run->id, lease, limit, t->o->now, t->o->out, err) < 0 ? -1 : 0;
 }
 
 /* ---- late runs ---- */

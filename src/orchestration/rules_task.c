@@ -249,7 +249,7 @@ static int secure_slots(struct transition *t, struct err *err)
 
 static int give_back_slots(struct transition *t, struct err *err)
 {
-    return uuid_is_nil(t->lease) ? 0 : lease_undo(t->o->conn, t->o->a, t->lease, t->o->now, err) < 0 ? -1 : 0;
+    return uuid_is_nil(t->lease) ? 0 : lease_undo(t->o->conn, t->o->a, t->lease, t->o->now, t->o->out, err) < 0 ? -1 : 0;
 }
 
 static int release_slots(struct transition *t, struct err *err)
@@ -257,7 +257,7 @@ static int release_slots(struct transition *t, struct err *err)
     const unsigned with_slots = S(RUNNING) | S(CANCELLING);
     if (!t->wrote || t->from == NO_STATE || !has_tags(t) || (with_slots & STATE_BIT(t->to)))
         return 0;
-    return leases_release(t->o->conn, t->o->a, HOLDER, t->task_run->id, t->o->now, err) < 0 ? -1 : 0;
+    return leases_release(t->o->conn, t->o->a, HOLDER, t->task_run->id, t->o->now, t->o->out, err) < 0 ? -1 : 0;
 }
 
 /* ---- retries ---- */

@@ -11,6 +11,7 @@
 #define CANCELLING_TIMEOUT (300 * SEC)
 #define SILENT_AFTER (60 * SEC)
 #define DEFAULT_HEARTBEAT 30
+#define AWAITING "AwaitingConcurrencySlot"
 
 int tick_next(struct tick *t, const char *sql, Dur after, struct err *err)
 {
@@ -142,7 +143,89 @@ int tick_pauses(struct tick *t, struct err *err)
 
 int tick_leases(struct tick *t, struct err *err)
 {
-    return leases_expire(t->conn, t->a, t->now, &t->next, err);
+    return leases_expire(t->conn, t->a, t->now, &t->next, &t->out, err);
+}
+
+/* ---- runs that wait for a slot of their deployment's limit ---- */
+
+struct waiting {
+    Uuid run, limit; /* the limit: nil where the deployment has none any more */
+    bool due;        /* it may try already */
+};
+struct free_slots {
+    Uuid limit;
+    int64_t n;
+};
+
+/* How many runs of the limit may try: one that is due and has not tried yet counts as if it had its slot. */
+static int free_slots_of(struct tick *t, Uuid limit, int64_t *ret, struct err *err)
+{
+    struct concurrency_limit l;
+    *ret = INT32_MAX;
+    int rc = uuid_is_nil(limit) ? 0 : record_by_id(t->conn, t->a, &concurrency_limit_resource, limit, &l, err);
+    if (rc <= 0)
+        return rc;
+    limit_decay(&l, t->now);
+    if (l.active == 1)
+        *ret = l.limit - l.active_slots;
+    return 0;
+}
+
+/* The waiting run is due at once. On PostgreSQL it may have been taken since it was found. */
+static int let_try(struct tick *t, Uuid id, struct err *err)
+{
+    struct flow_run run;
+    int rc = record_lock(t->conn, t->a, &flow_run_resource, id, &run, err);
+    if (rc <= 0 || !str_eqz(run.state_type, "SCHEDULED") || !str_eqz(run.state_name, AWAITING))
+        return MIN(rc, 0);
+    struct state s = state_new(STATE_SCHEDULED, STR(AWAITING), STR("A slot of the deployment's concurrency limit is free."), t->now);
+    struct state_details d;
+    state_details_get(t->a, &s, &d);
+    d.scheduled_time = t->now;
+    state_details_put(t->a, &s, &d);
+    struct orchestration o = orchestration_of(t, POLICY_MINIMAL, true);
+    struct verdict_result result;
+    return orchestrate_flow_run(&o, &run, &s, &result, err);
+}
+
+int tick_slots(struct tick *t, struct err *err)
+{
+    VEC(struct waiting) runs = {0};
+    {
+        /* They try by themselves when their wait is over: none is later than that. Those long due have nobody who takes them. */
+        AUTO(stmt_finish) struct stmt *q = db_query(t->conn, err,
+            "SELECT flow_run.id, deployment.concurrency_limit_id, flow_run.next_scheduled_start_time FROM flow_run"
+            " JOIN deployment ON deployment.id = flow_run.deployment_id WHERE flow_run.state_type = 'SCHEDULED'"
+            " AND flow_run.next_scheduled_start_time > $1 AND flow_run.next_scheduled_start_time <= $2"
+            " AND flow_run.state_name = '" AWAITING "' ORDER BY flow_run.expected_start_time, flow_run.id",
+            "tt", t->now - MINUTE, t->now + t->ws->orchestration.deployment_slot_wait);
+        int rc = q ? 1 : -1;
+        while (rc == 1 && (rc = stmt_step(q, err)) == 1)
+            vec_push(t->a, &runs, ((struct waiting){stmt_uuid(q, 0), stmt_uuid(q, 1), stmt_int(q, 2) <= t->now}));
+        if (rc < 0)
+            return -1;
+    }
+    VEC(struct free_slots) limits = {0};
+    for (int due = 1; due >= 0; due--) {
+        for (size_t i = 0; i < runs.n; i++) {
+            size_t k = 0;
+            while (k < limits.n && !uuid_eq(limits.v[k].limit, runs.v[i].limit))
+                k++;
+            if (k == limits.n) {
+                vec_push(t->a, &limits, ((struct free_slots){.limit = runs.v[i].limit}));
+                if (free_slots_of(t, runs.v[i].limit, &limits.v[k].n, err) < 0)
+                    return -1;
+            }
+            if (runs.v[i].due != due || limits.v[k].n <= 0)
+                continue;
+            limits.v[k].n--;
+            if (due)
+                continue;
+            if (let_try(t, runs.v[i].run, err) < 0)
+                return -1;
+        }
+    }
+    return 0;
 }
 
 /* ---- who has fallen silent ---- */
@@ -307,5 +390,6 @@ const struct service services[ALARM_COUNT] = {
     [ALARM_PAUSE] = {"pause_expirations", ALARM_PAUSE, SEC, tick_pauses, "fails runs whose pause ran out"},
     [ALARM_LEASE] = {"repossessor", ALARM_LEASE, SEC, tick_leases, "takes slots back whose holder fell silent"},
     [ALARM_FOREMAN] = {"foreman", ALARM_FOREMAN, SEC, tick_foreman, "sees which workers, pools, queues and deployments are there"},
+    [ALARM_SLOT] = {"slot_waiters", ALARM_SLOT, 10 * MSEC, tick_slots, "lets runs that wait for a slot of their deployment try again when one is free"},
     [ALARM_CANCEL] = {"cancellation_cleanup", ALARM_CANCEL, 100 * MSEC, tick_cancellation, "cancels what belongs to cancelled runs"},
 };

@@ -8,6 +8,7 @@ int tick_due(struct tick *t, struct err *err);
 int tick_pauses(struct tick *t, struct err *err);
 int tick_leases(struct tick *t, struct err *err);
 int tick_foreman(struct tick *t, struct err *err);
+int tick_slots(struct tick *t, struct err *err);
 int tick_cancellation(struct tick *t, struct err *err);
 
 /* t->next := the one instant that `sql` finds, plus `after`; never where it finds none. */

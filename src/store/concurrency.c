@@ -178,7 +178,7 @@ int slots_count_refused(struct conn *c, const struct slots_result *refused, int6
     return 0;
 }
 
-int slots_give(struct conn *c, struct arena *a, const struct slots_wanted *want, double occupancy, Time now, struct slots_result *ret, struct err *err)
+int slots_give(struct conn *c, struct arena *a, const struct slots_wanted *want, double occupancy, Time now, struct slots_result *ret, struct outbox *out, struct err *err)
 {
     if (lock_limits(c, a, want, now, ret, err) < 0)
         return -1;
@@ -193,6 +193,8 @@ int slots_give(struct conn *c, struct arena *a, const struct slots_wanted *want,
         }
         if (store_limit(c, &l, err) < 0)
             return -1;
+        if (!is_tag(l.name)) /* runs of deployments do not wait for those */
+            outbox_alarm(out, ALARM_SLOT, now);
     }
     return 0;
 }
@@ -281,7 +283,7 @@ static int limits_of(struct arena *a, const struct lease *l, Uuid **ret_ids, siz
 }
 
 /* What a lease held goes back to its limits. */
-static int give_back(struct conn *c, struct arena *a, const struct lease *l, bool counts, Time now, struct err *err)
+static int give_back(struct conn *c, struct arena *a, const struct lease *l, bool counts, Time now, struct outbox *out, struct err *err)
 {
     Uuid *ids;
     size_t n;
@@ -290,7 +292,7 @@ static int give_back(struct conn *c, struct arena *a, const struct lease *l, boo
     struct slots_wanted give = {.ids = ids, .n = n, .slots = l->slots};
     struct slots_result ignored;
     double age = counts ? (double)MAX(now - l->created, 0) / SEC : NAN;
-    return slots_give(c, a, &give, age, now, &ignored, err);
+    return slots_give(c, a, &give, age, now, &ignored, out, err);
 }
 
 typedef VEC(struct lease) LeaseList;
@@ -308,24 +310,24 @@ static int leases_load(struct arena *a, struct stmt *own, LeaseList *ret, struct
 }
 
 /* Deletes the leases that the statement returns, and gives back what they held: their number, or -1. */
-static int release(struct conn *c, struct arena *a, struct stmt *own, bool counts, Time now, struct err *err)
+static int release(struct conn *c, struct arena *a, struct stmt *own, bool counts, Time now, struct outbox *out, struct err *err)
 {
     LeaseList gone = {0};
     if (leases_load(a, own, &gone, err) < 0)
         return -1;
     for (size_t i = 0; i < gone.n; i++)
-        if (give_back(c, a, &gone.v[i], counts, now, err) < 0)
+        if (give_back(c, a, &gone.v[i], counts, now, out, err) < 0)
             return -1;
     return (int)gone.n;
 }
 
-int lease_release(struct conn *c, struct arena *a, Uuid id, Time now, struct err *err)
+int lease_release(struct conn *c, struct arena *a, Uuid id, Time now, struct outbox *out, struct err *err)
 {
     return release(c, a, db_query(c, err, "DELETE FROM concurrency_lease WHERE id = $1 RETURNING " LEASE_COLUMNS, "u", id),
-                   /* counts= */ true, now, err);
+                   /* counts= */ true, now, out, err);
 }
 
-int lease_release_run(struct conn *c, struct arena *a, Uuid run_id, Uuid id, Uuid limit_id, Time now, struct err *err)
+int lease_release_run(struct conn *c, struct arena *a, Uuid run_id, Uuid id, Uuid limit_id, Time now, struct outbox *out, struct err *err)
 {
     AUTO(buf_free) struct buf alone = BUF(64);
     struct jw w = jw_on(&alone);
@@ -334,29 +336,29 @@ int lease_release_run(struct conn *c, struct arena *a, Uuid run_id, Uuid id, Uui
                               "DELETE FROM concurrency_lease WHERE holder_id = $1 AND holder_type = 'flow_run'"
                               " AND (id = $2 OR limit_ids = $3) RETURNING " LEASE_COLUMNS,
                               "uus", run_id, id, uuid_is_nil(limit_id) ? STR_NONE : buf_view(&alone));
-    return release(c, a, q, /* counts= */ true, now, err);
+    return release(c, a, q, /* counts= */ true, now, out, err);
 }
 
-int leases_release(struct conn *c, struct arena *a, Str holder_type, Uuid holder_id, Time now, struct err *err)
+int leases_release(struct conn *c, struct arena *a, Str holder_type, Uuid holder_id, Time now, struct outbox *out, struct err *err)
 {
     return release(c, a,
                    db_query(c, err,
                             "DELETE FROM concurrency_lease WHERE holder_id = $1 AND holder_type = $2 RETURNING " LEASE_COLUMNS,
                             "us", holder_id, holder_type),
-                   /* counts= */ true, now, err);
+                   /* counts= */ true, now, out, err);
 }
 
-int leases_release_tasks(struct conn *c, struct arena *a, Uuid flow_run_id, Time now, struct err *err)
+int leases_release_tasks(struct conn *c, struct arena *a, Uuid flow_run_id, Time now, struct outbox *out, struct err *err)
 {
     return release(c, a,
                    db_query(c, err,
                             "DELETE FROM concurrency_lease WHERE holder_type = 'task_run' AND holder_id IN"
                             " (SELECT id FROM task_run WHERE flow_run_id = $1) RETURNING " LEASE_COLUMNS,
                             "u", flow_run_id),
-                   /* counts= */ true, now, err);
+                   /* counts= */ true, now, out, err);
 }
 
-int leases_release_flow(struct conn *c, struct arena *a, Uuid flow_id, Time now, struct err *err)
+int leases_release_flow(struct conn *c, struct arena *a, Uuid flow_id, Time now, struct outbox *out, struct err *err)
 {
     return release(c, a,
                    db_query(c, err,
@@ -365,10 +367,10 @@ int leases_release_flow(struct conn *c, struct arena *a, Uuid flow_id, Time now,
                             " SELECT task_run.id FROM task_run JOIN flow_run ON flow_run.id = task_run.flow_run_id"
                             " WHERE flow_run.flow_id = $1) RETURNING " LEASE_COLUMNS,
                             "u", flow_id),
-                   /* counts= */ true, now, err);
+                   /* counts= */ true, now, out, err);
 }
 
-int leases_release_limits(struct conn *c, struct arena *a, Str holder_type, Uuid holder_id, const Str *names, size_t n, Time now, struct err *err)
+int leases_release_limits(struct conn *c, struct arena *a, Str holder_type, Uuid holder_id, const Str *names, size_t n, Time now, struct outbox *out, struct err *err)
 {
     struct slots_wanted want = {.names = names, .n = n};
     struct slots_result named;
@@ -388,7 +390,7 @@ int leases_release_limits(struct conn *c, struct arena *a, Str holder_type, Uuid
                 hits += uuid_eq(ids[k], named.limits.v[j].id);
         if (!count || hits < count)
             continue;
-        if (lease_release(c, a, held.v[i].id, now, err) < 0)
+        if (lease_release(c, a, held.v[i].id, now, out, err) < 0)
             return -1;
         released++;
     }
@@ -420,19 +422,19 @@ int leases_forget_limit(struct conn *c, struct arena *a, Uuid limit_id, struct e
     return 0;
 }
 
-int lease_undo(struct conn *c, struct arena *a, Uuid id, Time now, struct err *err)
+int lease_undo(struct conn *c, struct arena *a, Uuid id, Time now, struct outbox *out, struct err *err)
 {
     return release(c, a, db_query(c, err, "DELETE FROM concurrency_lease WHERE id = $1 RETURNING " LEASE_COLUMNS, "u", id),
-                   /* counts= */ false, now, err);
+                   /* counts= */ false, now, out, err);
 }
 
-int leases_expire(struct conn *c, struct arena *a, Time now, Time *ret_next, struct err *err)
+int leases_expire(struct conn *c, struct arena *a, Time now, Time *ret_next, struct outbox *out, struct err *err)
 {
     struct stmt *q = db_query(c, err,
                               "DELETE FROM concurrency_lease WHERE id IN (SELECT id FROM concurrency_lease WHERE expires <= $1"
                               " ORDER BY expires LIMIT $2) RETURNING " LEASE_COLUMNS,
                               "ti", now, (int64_t)EXPIRE_BATCH);
-    if (release(c, a, q, /* counts= */ true, now, err) < 0)
+    if (release(c, a, q, /* counts= */ true, now, out, err) < 0)
         return -1;
     AUTO(stmt_finish) struct stmt *next = db_query(c, err, "SELECT MIN(expires) FROM concurrency_lease", "");
     int rc = next ? stmt_step(next, err) : -1;

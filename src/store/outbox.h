@@ -28,6 +28,7 @@ enum alarm {
     ALARM_LEASE,     /* a concurrency lease's expiry */
     ALARM_FOREMAN,   /* a worker, queue or deployment that will count as silent */
     ALARM_CANCEL,    /* cancellation clean-up */
+    ALARM_SLOT,      /* a slot that runs of a deployment may wait for has become free */
     ALARM_COUNT,
 };
 

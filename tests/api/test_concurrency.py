@@ -1,5 +1,9 @@
 """Concurrency limits: slots, leases, tags, and who holds what."""
+import datetime
+import time
 import uuid
+
+import pytest
 
 from tests.api.conftest import wait_for
 from tests.api.test_runs import make_run, set_state
@@ -239,3 +243,65 @@ def test_who_fills_a_pool(server):
     assert [r["name"] for r in queue["flow_runs"]] == ["r3"]
     assert server.request("POST", "/work_pools/none/concurrency_status", {})[0] == 404
     assert server.request("POST", f"/work_queues/{uuid.uuid4()}/concurrency_status", {})[0] == 404
+
+
+def waiting(server, name, runs=3, **more):
+    """A deployment with a limit of 1: the run that has the slot, and those that wait for it, in their order."""
+    flow = server.api("POST", "/flows/", {"name": "limited"})
+    d = server.api("POST", "/deployments/", {"name": name, "flow_id": flow["id"], "concurrency_limit": 1} | more)
+    made = [server.api("POST", f"/deployments/{d['id']}/create_flow_run", {}) for _ in range(runs)]
+    assert set_state(server, made[0], "PENDING")["status"] == "ACCEPT"
+    set_state(server, made[0], "RUNNING")
+    for r in made[1:]:
+        state = set_state(server, r, "PENDING")["state"]
+        assert state["name"] == "AwaitingConcurrencySlot" and not due(state["state_details"]["scheduled_time"])
+    return d, made
+
+
+def due(at):
+    return datetime.datetime.fromisoformat(at) <= datetime.datetime.now(datetime.timezone.utc)
+
+
+def may_try(server, runs):
+    """Which of the runs that wait for a slot are due."""
+    states = [server.api("GET", f"/flow_runs/{r['id']}") for r in runs]
+    return [due(r["next_scheduled_start_time"]) for r in states if r["state_name"] == "AwaitingConcurrencySlot"]
+
+
+def test_freed_slot_wakes_who_waits(server):
+    """Not after its 30 s but at once; as many as there are slots, who waits longest first; and it starts without another wait."""
+    d, (first, second, third) = waiting(server, "wakes")
+    time.sleep(0.3)
+    assert may_try(server, (second, third)) == [False, False]
+    set_state(server, first, "COMPLETED")
+    wait_for(lambda: may_try(server, (second, third)) == [True, False], 3)
+    time.sleep(0.3)
+    assert may_try(server, (second, third)) == [True, False], "one slot, one run"
+    assert set_state(server, second, "PENDING")["status"] == "ACCEPT"
+    assert set_state(server, second, "RUNNING")["status"] == "ACCEPT"
+    assert may_try(server, (third,)) == [False]
+    server.api("DELETE", f"/flow_runs/{second['id']}")
+    wait_for(lambda: may_try(server, (third,)) == [True], 3)
+    assert set_state(server, third, "PENDING")["status"] == "ACCEPT"
+
+
+@pytest.mark.parametrize("method, path, body", [
+    ("PATCH", "/v2/concurrency_limits/deployment:<d>", {"limit": 3}), ("PATCH", "/v2/concurrency_limits/deployment:<d>", {"active": False}),
+    ("PATCH", "/v2/concurrency_limits/deployment:<d>", {"active_slots": 0, "limit": 2}), ("DELETE", "/v2/concurrency_limits/deployment:<d>", None),
+    ("PATCH", "/deployments/<d>", {"concurrency_limit": 3}), ("PATCH", "/deployments/<d>", {"concurrency_limit": None}),
+])
+def test_changed_limit_wakes_who_waits(server, method, path, body):
+    d, (_, second, third) = waiting(server, f"changed-{uuid.uuid4()}")
+    server.api(method, path.replace("<d>", d["id"]), body)
+    wait_for(lambda: may_try(server, (second, third)) == [True, True], 3)
+
+
+def test_lease_given_back_wakes_who_waits(server):
+    flow = server.api("POST", "/flows/", {"name": "limited"})
+    shared = limit(server, f"shared-{uuid.uuid4()}")
+    lease = server.api("POST", f"{V2}/increment-with-lease", {"names": [shared["name"]], "slots": 1, "lease_duration": 60})["lease_id"]
+    d = server.api("POST", "/deployments/", {"name": "expires", "flow_id": flow["id"], "global_concurrency_limit_id": shared["id"]})
+    run = server.api("POST", f"/deployments/{d['id']}/create_flow_run", {})
+    assert set_state(server, run, "PENDING")["state"]["name"] == "AwaitingConcurrencySlot"
+    server.api("POST", f"{V2}/decrement-with-lease", {"lease_id": lease})
+    wait_for(lambda: may_try(server, (run,)) == [True], 3)

@@ -36,7 +36,7 @@ static int give(struct world *w, const struct concurrency_limit *l, int64_t slot
 {
     struct slots_wanted want = {.ids = &l->id, .n = 1, .slots = slots};
     struct slots_result ignored;
-    return slots_give(w->c, w->a, &want, occupancy, w->now, &ignored, err);
+    return slots_give(w->c, w->a, &want, occupancy, w->now, &ignored, &w->out, err);
 }
 
 /* ---- slots ---- */
@@ -293,12 +293,12 @@ static int leases(struct world *w, struct err *err)
     EXPECT_INT(lease_renew_held(w->c, id, holder, 10 * SEC, w->now, &w->out, err), 1);
 
     /* Given back once, with its age as occupancy: 2 s + (159 s / 2) / 10 - 2 s / 10. */
-    EXPECT_INT(lease_release(w->c, w->a, id, w->now, err), 1);
+    EXPECT_INT(lease_release(w->c, w->a, id, w->now, &w->out, err), 1);
     TRY(reread(w, &l, err));
     EXPECT_INT(l.active_slots, 0);
     EXPECT(fabs(l.avg_slot_occupancy_seconds - (2 + 79.5 / 10 - 0.2)) < 1e-9);
     TRY(take(w, &l, 5, false, &r, err));
-    EXPECT_INT(lease_release(w->c, w->a, id, w->now, err), 0);
+    EXPECT_INT(lease_release(w->c, w->a, id, w->now, &w->out, err), 0);
     TRY(reread(w, &l, err));
     EXPECT_INT(l.active_slots, 5);
     return 0;
@@ -319,23 +319,23 @@ static int lease_kinds(struct world *w, struct err *err)
     TRY(lease_create(w->c, w->a, both, 2, 1, 60 * SEC, STR("flow_run"), run, w->now, &w->out, &shared, err));
     TRY(lease_create(w->c, w->a, &l.id, 1, 1, 60 * SEC, STR("flow_run"), uuid_v7(), w->now, &w->out, &other, err));
     TRY(lease_create(w->c, w->a, NULL, 0, 1, 60 * SEC, STR_NONE, UUID_NIL, w->now, &w->out, &none, err)); /* of nothing */
-    EXPECT_INT(lease_release_run(w->c, w->a, uuid_v7(), named, UUID_NIL, w->now, err), 0);
-    EXPECT_INT(lease_release_run(w->c, w->a, run, other, UUID_NIL, w->now, err), 0);
-    EXPECT_INT(lease_release_run(w->c, w->a, run, UUID_NIL, UUID_NIL, w->now, err), 0);
-    EXPECT_INT(lease_release_run(w->c, w->a, run, named, UUID_NIL, w->now, err), 1);
-    EXPECT_INT(lease_release_run(w->c, w->a, run, UUID_NIL, l.id, w->now, err), 1); /* not what the flow itself has taken of more */
+    EXPECT_INT(lease_release_run(w->c, w->a, uuid_v7(), named, UUID_NIL, w->now, &w->out, err), 0);
+    EXPECT_INT(lease_release_run(w->c, w->a, run, other, UUID_NIL, w->now, &w->out, err), 0);
+    EXPECT_INT(lease_release_run(w->c, w->a, run, UUID_NIL, UUID_NIL, w->now, &w->out, err), 0);
+    EXPECT_INT(lease_release_run(w->c, w->a, run, named, UUID_NIL, w->now, &w->out, err), 1);
+    EXPECT_INT(lease_release_run(w->c, w->a, run, UUID_NIL, l.id, w->now, &w->out, err), 1); /* not what the flow itself has taken of more */
     TRY(reread(w, &l, err));
     EXPECT_INT(l.active_slots, 2);
-    EXPECT_INT(leases_release(w->c, w->a, STR("task_run"), run, w->now, err), 0);
-    EXPECT_INT(leases_release(w->c, w->a, STR("flow_run"), run, w->now, err), 1);
+    EXPECT_INT(leases_release(w->c, w->a, STR("task_run"), run, w->now, &w->out, err), 0);
+    EXPECT_INT(leases_release(w->c, w->a, STR("flow_run"), run, w->now, &w->out, err), 1);
     TRY(reread(w, &l, err));
     TRY(reread(w, &m, err));
     EXPECT(l.active_slots == 1 && m.active_slots == 0);
     double avg = l.avg_slot_occupancy_seconds;
-    EXPECT_INT(lease_undo(w->c, w->a, other, w->now + 50 * SEC, err), 1); /* as if it had never been */
+    EXPECT_INT(lease_undo(w->c, w->a, other, w->now + 50 * SEC, &w->out, err), 1); /* as if it had never been */
     TRY(reread(w, &l, err));
     EXPECT(l.active_slots == 0 && l.avg_slot_occupancy_seconds == avg);
-    EXPECT_INT(lease_release(w->c, w->a, none, w->now, err), 1);
+    EXPECT_INT(lease_release(w->c, w->a, none, w->now, &w->out, err), 1);
     return 0;
 }
 
@@ -346,24 +346,24 @@ static int expiry(struct world *w, struct err *err)
     Uuid id;
     Time next, first = w->now;
     TRY(db_exec(w->c, err, "DELETE FROM concurrency_lease", ""));
-    TRY(leases_expire(w->c, w->a, w->now, &next, err));
+    TRY(leases_expire(w->c, w->a, w->now, &next, &w->out, err));
     EXPECT(next == TIME_NEVER);
     TRY(add(w, "expiry", 2000, 0, 0, &l, err));
     TRY(take(w, &l, 1203, false, &r, err));
     for (int i = 0; i < 1203; i++)
         TRY(lease_create(w->c, w->a, &l.id, 1, 1, (60 + i) * SEC, STR("task_run"), uuid_v7(), w->now, &w->out, &id, err));
-    TRY(leases_expire(w->c, w->a, first + 59 * SEC, &next, err));
+    TRY(leases_expire(w->c, w->a, first + 59 * SEC, &next, &w->out, err));
     EXPECT_INT(next, first + 60 * SEC);
     TRY(reread(w, &l, err));
     EXPECT_INT(l.active_slots, 1203);
-    TRY(leases_expire(w->c, w->a, first + 61 * SEC, &next, err));
+    TRY(leases_expire(w->c, w->a, first + 61 * SEC, &next, &w->out, err));
     EXPECT_INT(next, first + 62 * SEC);
     TRY(reread(w, &l, err));
     EXPECT_INT(l.active_slots, 1201);
     /* Many at once: in bounded bites, oldest first, until none is left that has expired. */
     int ticks = 0;
     for (next = first; next <= first + 1259 * SEC; ticks++)
-        TRY(leases_expire(w->c, w->a, first + 1259 * SEC, &next, err));
+        TRY(leases_expire(w->c, w->a, first + 1259 * SEC, &next, &w->out, err));
     EXPECT_INT(ticks, 3);
     EXPECT_INT(next, first + 1260 * SEC);
     TRY(reread(w, &l, err));

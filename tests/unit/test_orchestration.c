@@ -439,7 +439,7 @@ static int lost_lease(struct world *w, struct err *err)
         EXPECT_INT(w->out.alarm[ALARM_LEASE], w->now + (i == 4 ? 900 : 300) * SEC);
         TRY(lease_of(&s, first, &lease, err));
         w->now += 301 * SEC;
-        TRY(leases_expire(w->c, w->a, w->now, &next, err));
+        TRY(leases_expire(w->c, w->a, w->now, &next, &w->out, err));
         Str line;
         TRY(flow_line(&s, first, &line, err));
         EXPECT_STR(line, i == 4 ? "PENDING/Pending n0 lease slots1/1" : "PENDING/Pending n0 lease slots0/0");
@@ -460,7 +460,7 @@ static int lost_lease(struct world *w, struct err *err)
             TRY(live(&s, false, second, (struct step[]){{"{\"type\":\"SCHEDULED\",\"state_details\":{\"scheduled_time\":\"@1000\"}}", "A SCHEDULED/Scheduled n0 next+1e+03 slots0/0"},
                                                         {"PENDING", "A PENDING/Pending n0 lease slots1/1"}, {0}}, err));
             w->now += 400 * SEC;
-            TRY(leases_expire(w->c, w->a, w->now, &next, err));
+            TRY(leases_expire(w->c, w->a, w->now, &next, &w->out, err));
             TRY(live(&s, false, second, (struct step[]){{"RUNNING", "W PENDING/Pending n0 lease slots0/0", "future"}, {0}}, err));
         } else { /* the grace period is the lease's time, from the start on anew */
             TRY(live(&s, false, first, (struct step[]){{"RUNNING", "A RUNNING/Running n1 lease slots1/1"}, {0}}, err));
@@ -486,7 +486,7 @@ static int old_clients_lease(struct world *w, struct err *err)
         TRY(insert_run(&s, (struct run_options){.deployment = deployment, .state = "SCHEDULED"}, &id, err));
         TRY(live(&s, false, id, (struct step[]){{"PENDING", "A PENDING/Pending n0 lease slots1/1"}, {"RUNNING", "A RUNNING/Running n1 lease slots1/1", .client = i ? &old : NULL}, {0}}, err));
         w->now += HOUR;
-        TRY(leases_expire(w->c, w->a, w->now, &next, err));
+        TRY(leases_expire(w->c, w->a, w->now, &next, &w->out, err));
         TRY(live(&s, false, id, (struct step[]){{"RUNNING", i ? "A RUNNING/Running n2 lease slots1/1" : "A RUNNING/Running n2 lease slots0/0", .client = i ? &old : NULL},
                                                 {"COMPLETED", "A COMPLETED/Completed n2 lease slots0/0"}, {0}}, err));
     }

@@ -385,12 +385,12 @@ static int slots_of_deleted_runs(struct world *w, struct err *err)
         TRY(insert_task(&s, (struct task_options){.flow_run = flow_run, .state = "PENDING", .tags = tags}, &task, err));
         TRY(live(&s, true, task, (struct step[]){{"RUNNING", "A RUNNING/Running n1,1 leases1"}, {0}}, err));
     }
-    EXPECT_INT(leases_release_tasks(w->c, w->a, uuid_v4(), w->now, err), 0);
-    EXPECT_INT(leases_release_flow(w->c, w->a, uuid_v4(), w->now, err), 0);
-    EXPECT_INT(leases_release(w->c, w->a, STR("task_run"), task, w->now, err), 1);
-    EXPECT_INT(leases_release_tasks(w->c, w->a, flow_run, w->now, err), 3);
+    EXPECT_INT(leases_release_tasks(w->c, w->a, uuid_v4(), w->now, &w->out, err), 0);
+    EXPECT_INT(leases_release_flow(w->c, w->a, uuid_v4(), w->now, &w->out, err), 0);
+    EXPECT_INT(leases_release(w->c, w->a, STR("task_run"), task, w->now, &w->out, err), 1);
+    EXPECT_INT(leases_release_tasks(w->c, w->a, flow_run, w->now, &w->out, err), 3);
     TRY(live(&s, true, task, (struct step[]){{"PENDING", "A PENDING/Pending n1,1"}, {"RUNNING", "A RUNNING/Rerunning n2,1 leases1"}, {0}}, err));
-    EXPECT_INT(leases_release_flow(w->c, w->a, s.flow, w->now, err), 1);
+    EXPECT_INT(leases_release_flow(w->c, w->a, s.flow, w->now, &w->out, err), 1);
     EXPECT_INT(record_by_id(w->c, w->a, &concurrency_limit_resource, limit.id, &limit, err), 1);
     EXPECT_INT(limit.active_slots, 0);
     return 0;

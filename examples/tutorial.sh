@@ -95,7 +95,7 @@ try "millpond schedule next --cron '* * * * * */10' --timezone UTC --count 3"
 scheduled_done() {
     millpond flow-run ls --state-type COMPLETED -o json | python -c 'import json, sys; print("".join(r["name"] for r in json.load(sys.stdin) if r["auto_scheduled"]))'
 }
-await 20 "the scheduler's runs" sh -c "millpond flow-run ls --state-type SCHEDULED | grep SCHEDULED"
+await 20 "the scheduler's runs" sh -c "millpond flow-run ls --state-type SCHEDULED | grep -i scheduled"
 try "millpond flow-run ls --state-type SCHEDULED --limit 3"
 await 60 "a scheduled run" scheduled_done
 try "millpond flow-run ls --state-type COMPLETED --limit 3"

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import report
 from servers import Postgres, cpu, end, end_of, environment, free_port, memory, ours, reference, reference_environment, written
+from size import measure_events, measure_logs, measure_queries, measure_waiting, sync_ms
 
 CONNECTIONS = (1, 16, 64, 256)
 FLOW = """\
@@ -84,7 +85,21 @@ def measure_ours(o, work, postgres):
             lives["postgres"] = phases(o.build, server, 5 * o.scale, "ours, PostgreSQL")
         finally:
             server.stop()
-    return {"listen_ms": starts, "idle": idle, "idle_managed": with_pool, "after_load": after, "lives": lives}
+    server = ours(o.build, work / "floods", managed=False)
+    try:
+        floods = measure_floods(server, 5 * o.scale, 20_000, "ours")
+        waiting = measure_waiting(server, 10_000)
+        say(f"ours, {waiting['runs']} runs waiting: {waiting['percent']:.2f} % of a core")
+    finally:
+        server.stop()
+    return {"listen_ms": starts, "idle": idle, "idle_managed": with_pool, "after_load": after, "lives": lives, "floods": floods, "waiting": waiting,
+            "sync_ms": sync_ms(work), "million": measure_queries(o, work, say)}
+
+
+def measure_floods(server, seconds, runs, name):
+    floods = {"logs": measure_logs(server, seconds), "events": measure_events(server, runs)}
+    say(f"{name}: {floods['logs']['per_second']:,.0f} log rows/s, {floods['events']['per_second']:,.0f} task run events/s, {floods['events']['lost']} runs lost")
+    return floods
 
 
 def measure_reference(o, work, postgres):
@@ -97,6 +112,7 @@ def measure_reference(o, work, postgres):
         say(f"reference listens after {server.listen_ms:.0f} ms, idle {result['idle']['rss']:.0f} MB")
         result["lives"]["sqlite"] = phases(o.build, server, 8 * o.scale, "reference, SQLite")
         result["after_load"] = memory(server.pid)
+        result["floods"] = measure_floods(server, 5 * o.scale, 500, "reference")
     finally:
         server.stop()
     if postgres.url:

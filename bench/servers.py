@@ -120,7 +120,7 @@ class Server:
 
     def __init__(self, home, *, url, env, command, patience):
         self.home, self.url, self.api_url = Path(home), url, url + "/api"
-        self.home.mkdir(parents=True)
+        self.home.mkdir(parents=True, exist_ok=True)
         self.log = open(self.home / "server.log", "wb")
         begun = time.monotonic()
         self.process = subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log, cwd=self.home)

@@ -57,7 +57,7 @@ def fill(path, count, waiting=5000):
         tags = [] if r.random() < 0.7 else [f"tag-{r.randrange(40)}"] + (["rare"] if r.random() < 0.0005 else [])
         name = f"{r.choice(ADJECTIVES)}-{r.choice(ANIMALS)}" if r.random() < 0.9 else f"nightly-{i}"
         start = at + 2 * SEC
-        end = start + r.randrange(60) * SEC
+        end = start + r.randrange(1, 60) * SEC
         due = now + (i - count + waiting) * 10 * SEC if waits else at
         runs.append((run, at, end, name, flow, last, deployment, "{}", "{}", '{"retries":0}', json.dumps(tags), type, type.title(), at if waits else end, 1,
                      due, due if waits else None, None if waits else start, None if waits else end, 0 if waits else end - start, int(waits)))

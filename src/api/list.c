@@ -1,5 +1,7 @@
 #include "api/list.h"
 
+#include "api/run_tally.h"
+
 #include <string.h>
 
 static size_t column_count(const struct resource *r)
@@ -30,6 +32,9 @@ static int print_rows(struct call *c, const struct listing *l, struct sql *q, li
 
 static int count_rows(struct call *c, const struct listing *l, int64_t *ret, struct err *err)
 {
+    int tallied = tally_count(c, l, ret, err);
+    if (tallied)
+        return tallied < 0 ? -1 : 0;
     AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
     listing_count(&q, l, c->body, &c->violations);
     if (call_invalid(c, err) < 0)

@@ -3,6 +3,7 @@
 
 #include "api/list.h"
 #include "api/pools.h"
+#include "api/run_tally.h"
 #include "base/limits.h"
 
 #include <string.h>
@@ -64,72 +65,34 @@ static Time instant(const struct span *s, int64_t i)
     return MIN(s->start + i * s->interval, TIMES_END);
 }
 
-static void interval_open(struct call *c, const struct span *s, int64_t i)
-{
-    jw_object(&c->w);
-    jw_ktime(&c->w, "interval_start", instant(s, i));
-    jw_ktime(&c->w, "interval_end", instant(s, i + 1));
-    jw_key(&c->w, STR("states"));
-    jw_array(&c->w);
-}
-
-static void interval_close(struct call *c)
-{
-    jw_end(&c->w);
-    jw_end(&c->w);
-}
-
 static int history(struct call *c, const struct listing *l, struct err *err)
 {
     struct span s;
-    const char *table = l->resource->table;
-    if (parse_span(c, &s, err) < 0)
+    struct tally tally;
+    if (parse_span(c, &s, err) < 0 || tally_history(c, l, &(struct tally_span){s.start, s.start + s.count * s.interval, s.interval}, &tally, err) < 0)
         return -1;
-    AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
-    buf_fmt(&q.text, "SELECT (%s.expected_start_time - ", table);
-    sql_time(&q, s.start);
-    sql_z(&q, ") / ");
-    sql_int(&q, s.interval);
-    buf_fmt(&q.text, ", %s.state_type, %s.state_name, count(*), CAST(sum(", table, table);
-    sql_estimated_run_time(&q, table, c->now);
-    sql_z(&q, ") AS double precision), CAST(sum(");
-    sql_estimated_lateness(&q, table, c->now);
-    buf_fmt(&q.text, ") AS double precision) FROM %s", table);
-    listing_where(&q, l, c->body, &c->violations);
-    buf_fmt(&q.text, " AND %s.state_type IS NOT NULL AND %s.expected_start_time >= ", table, table);
-    sql_time(&q, s.start);
-    buf_fmt(&q.text, " AND %s.expected_start_time < ", table);
-    sql_time(&q, s.start + s.count * s.interval);
-    sql_z(&q, " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3");
-    if (call_invalid(c, err) < 0)
-        return -1;
-    AUTO(stmt_finish) struct stmt *rows = sql_query(c->conn, &q, err);
-    int rc = rows ? 1 : -1;
-    int64_t at = -1;
+    const struct tally_cell *cell = tally.cells.v, *end = cell + tally.cells.n;
     jw_array(&c->w);
-    while (rc == 1 && (rc = stmt_step(rows, err)) == 1) {
-        for (int64_t row = stmt_int(rows, 0); at < row;) {
-            if (at >= 0)
-                interval_close(c);
-            interval_open(c, &s, ++at);
-        }
+    for (int64_t i = 0; i < s.count; i++) {
         jw_object(&c->w);
-        jw_kstr(&c->w, "state_type", stmt_str(rows, 1));
-        jw_kstr(&c->w, "state_name", stmt_is_null(rows, 2) ? stmt_str(rows, 1) : stmt_str(rows, 2));
-        jw_kint(&c->w, "count_runs", stmt_int(rows, 3));
-        jw_kdouble(&c->w, "sum_estimated_run_time", stmt_double(rows, 4) / SEC);
-        jw_kdouble(&c->w, "sum_estimated_lateness", stmt_double(rows, 5) / SEC);
+        jw_ktime(&c->w, "interval_start", instant(&s, i));
+        jw_ktime(&c->w, "interval_end", instant(&s, i + 1));
+        jw_key(&c->w, STR("states"));
+        jw_array(&c->w);
+        for (; cell < end && cell->interval == i; cell++) {
+            jw_object(&c->w);
+            jw_kstr(&c->w, "state_type", cell->type);
+            jw_kstr(&c->w, "state_name", cell->name);
+            jw_kint(&c->w, "count_runs", cell->runs);
+            jw_kdouble(&c->w, "sum_estimated_run_time", cell->run_time / SEC);
+            jw_kdouble(&c->w, "sum_estimated_lateness", cell->lateness / SEC);
+            jw_end(&c->w);
+        }
+        jw_end(&c->w);
         jw_end(&c->w);
     }
-    while (at + 1 < s.count) {
-        if (at >= 0)
-            interval_close(c);
-        interval_open(c, &s, ++at);
-    }
-    if (at >= 0)
-        interval_close(c);
     jw_end(&c->w);
-    return rc;
+    return 0;
 }
 
 int flow_runs_history(struct call *c, struct err *err)

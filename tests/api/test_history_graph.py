@@ -1,4 +1,5 @@
 """What dashboards and run pages draw: history, lateness, graphs, counts."""
+import random
 import uuid
 from datetime import datetime, timedelta, timezone
 
@@ -200,3 +201,46 @@ def test_listed_by_tag(server):
     assert ids(all_=["even"]) == [b, c]
     page = server.api("POST", "/flow_runs/paginate", {"flow_runs": {"tags": {"all_": ["even"]}}, "limit": 1, "page": 2, "sort": "EXPECTED_START_TIME_ASC"})
     assert [r["id"] for r in page["results"]] == [c] and page["count"] == 2
+
+
+def test_tallies(server):
+    """What is counted in advance (run_tally.h) is what counting one by one gives, for all kinds of edges and after all kinds of changes."""
+    r = random.Random(5)
+    runs = [at(server, f"tally-{i % 3}", NOW - timedelta(seconds=r.randrange(6 * 3600)), *r.choice((["RUNNING", "COMPLETED"], ["FAILED"], ["RUNNING"], ["CANCELLED"], [])))
+            for i in range(60)]
+    for run in runs[:12]:
+        set_state(server, run, r.choice(("SCHEDULED", "CRASHED", "RUNNING", "COMPLETED")), force=True)
+    for run in runs[12:18]:
+        server.api("DELETE", f"/flow_runs/{run['id']}")
+    server.api("DELETE", f"/flows/{runs[2]['flow_id']}")
+    server.api("POST", "/flow_runs/", {"flow_id": runs[0]["flow_id"]})  # it has no state
+    one_by_one = {"id": {"not_any_": [str(uuid.uuid4())]}}
+
+    def agree(path, body, own={}):
+        quick, slow = (server.api("POST", path, body | {"flow_runs": own | more}) for more in ({}, one_by_one))
+        now = datetime.now(timezone.utc)
+        for a, b in zip(quick, slow, strict=True) if isinstance(quick, list) else ():
+            for x, y in zip(a["states"], b["states"], strict=True):
+                for key in ("sum_estimated_run_time", "sum_estimated_lateness"):
+                    p, q = x.pop(key), y.pop(key)
+                    moving = x["state_type"] not in ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
+                    assert abs(p - q) <= (x["count_runs"] * 30 if moving else 1e-3), (key, x, p, q)
+        assert quick == slow, (path, body, own)
+        return quick
+
+    for seconds in (7, 61, 600, 1800, 3600, 5400, 86400):
+        start = NOW - timedelta(seconds=r.randrange(7 * 3600), microseconds=r.randrange(10**6))
+        for begin in (start, start.replace(minute=0, second=0, microsecond=0)):
+            span = {"history_start": iso(begin), "history_end": iso(NOW + timedelta(hours=1)), "history_interval_seconds": seconds}
+            got = agree("/flow_runs/history", span)
+            agree("/flow_runs/history", span, {"state": {"type": {"any_": ["COMPLETED", "RUNNING"]}}})
+            agree("/flow_runs/history", span, {"expected_start_time": {"after_": iso(begin + timedelta(minutes=7))}})
+            assert seconds < 3600 or any(x["states"] for x in got)
+            window = {"after_": iso(begin), "before_": iso(begin + timedelta(seconds=seconds))}
+            for own in ({"expected_start_time": window}, {"expected_start_time": {"before_": iso(begin)}}, {"expected_start_time": window, "state": {"type": {"any_": ["FAILED", "COMPLETED"]}}}):
+                agree("/flow_runs/count", {}, own)
+    for own in ({}, {"state": {"type": {"any_": ["COMPLETED"]}}}, {"state": {"type": {"any_": ["SCHEDULED"]}}}, {"state": {"type": {"any_": ["CRASHED", "PENDING"]}}}):
+        agree("/flow_runs/count", {}, own)
+    assert agree("/flow_runs/count", {}) >= 30
+    for bad in ({"state": {"type": {"any_": 1}}}, {"expected_start_time": {"after_": "x"}}, {"expected_start_time": {"x": 1}}, {"no": 1}):
+        assert server.request("POST", "/flow_runs/count", {"flow_runs": bad})[0] == 422, bad

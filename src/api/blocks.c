@@ -221,10 +221,25 @@ int block_capabilities_read(struct call *c, struct err *err)
 
 /* ---- documents ---- */
 
-static bool secrets_wanted(struct call *c)
+static int secrets_wanted(struct call *c, bool *ret, struct err *err)
 {
+    static const struct {
+        const char *word;
+        bool means;
+    } words[] = {{"true", true}, {"1", true}, {"yes", true}, {"on", true}, {"false", false}, {"0", false}, {"no", false}, {"off", false}};
     Str v = exchange_query(c->x, "include_secrets");
-    return v.p ? str_ieq(v, STR("true")) || str_eqz(v, "1") : call_bool(c, "include_secrets", false);
+    if (!v.p) {
+        *ret = call_bool(c, "include_secrets", false);
+        return call_invalid(c, err);
+    }
+    for (size_t i = 0; i < COUNT_OF(words); i++)
+        if (str_ieq(v, str_of(words[i].word))) {
+            *ret = words[i].means;
+            return 0;
+        }
+    c->violations.prefix = STR("[\"query\"");
+    violation_add(&c->violations, "bool_parsing", STR("include_secrets"), NULL, "must be true or false");
+    return call_invalid(c, err);
 }
 
 static int print_document(struct call *c, const struct block_document *d, struct err *err)
@@ -232,14 +247,16 @@ static int print_document(struct call *c, const struct block_document *d, struct
     struct block_schema s;
     struct block_type t;
     struct block_values values;
-    if (found(record_by_id(c->conn, c->a, &block_schema_resource, d->block_schema_id, &s, err), "Block schema", err) < 0 ||
+    bool secrets = false;
+    if (secrets_wanted(c, &secrets, err) < 0 ||
+        found(record_by_id(c->conn, c->a, &block_schema_resource, d->block_schema_id, &s, err), "Block schema", err) < 0 ||
         type_by_id(c, d->block_type_id, &t, err) < 0 || block_values_read(c->conn, c->a, c->ws->key, d, &values, err) < 0)
         return -1;
     jw_object(&c->w);
     record_print(&c->w, &block_document_resource, d, NULL);
     jw_kstr(&c->w, "block_type_name", t.name);
     jw_key(&c->w, STR("data"));
-    jw_value(&c->w, secrets_wanted(c) ? values.data : block_mask(c->a, s.fields, values.data));
+    jw_value(&c->w, secrets ? values.data : block_mask(c->a, s.fields, values.data));
     jw_key(&c->w, STR("block_schema"));
     if (print_schema(c, &s, err) < 0)
         return -1;

@@ -131,8 +131,6 @@ int deployments_create_flow_run_bulk(struct call *c, struct err *err)
     struct deployment d;
     if (!json_is(c->body, JSON_ARRAY))
         violation_add(&c->violations, "list_type", STR_NONE, c->body, "must be a list");
-    else if (!c->body->array.n)
-        violation_add(&c->violations, "too_short", STR_NONE, c->body, "must have at least one item");
     else if (c->body->array.n > BULK_MAX)
         violation_add(&c->violations, "too_long", STR_NONE, NULL, str_fmt(c->a, "must have at most %d items", BULK_MAX).p);
     if (call_invalid(c, err) < 0 || deployment_load(c, c->id, false, &d, err) < 0)

@@ -30,9 +30,12 @@ int schedules_of(struct call *c, Uuid deployment_id, ScheduleList *ret, struct e
     return rc;
 }
 
-/* The schedule's text := as it is stored, with defaults. */
+/* The schedule's text := as it is stored, with defaults; how many runs ahead it may ask for. */
 static void normalise(struct call *c, struct deployment_schedule *s, const struct json *body)
 {
+    if (s->max_scheduled_runs != INT_NONE && s->max_scheduled_runs > LIMIT_SCHEDULE_AHEAD)
+        violation_add(&c->violations, "value_error", STR("max_scheduled_runs"), json_getz(body, "max_scheduled_runs"),
+                      str_fmt(c->a, "must be at most %d", LIMIT_SCHEDULE_AHEAD).p);
     const struct json *spec = json_getz(body, "schedule");
     struct err why;
     if (!json_is(spec, JSON_OBJECT))

@@ -247,13 +247,12 @@ int concurrency_limits_decrement(struct call *c, struct err *err)
     Str *names = parse_names(c, &n, &task_run);
     if (call_invalid(c, err) < 0)
         return -1;
-    int released = leases_release_limits(c->conn, c->a, HOLDER, task_run, names, n, c->now, &c->outbox, err);
-    if (released < 0)
+    if (leases_release_limits(c->conn, c->a, HOLDER, task_run, names, n, c->now, &c->outbox, err) < 0)
         return -1;
-    struct slots_wanted want = {.names = names, .n = released ? n : 0};
+    struct slots_wanted none = {.names = names, .n = n};
     struct slots_result got;
-    if (slots_give(c->conn, c->a, &want, NAN, c->now, &got, &c->outbox, err) < 0) /* none: to name those that were given back */
+    if (slots_give(c->conn, c->a, &none, NAN, c->now, &got, &c->outbox, err) < 0) /* to name those that are there, by their whole name */
         return -1;
-    limits_print_minimal(c, &got, PREFIX);
+    limits_print_minimal(c, &got, 0);
     return 0;
 }

@@ -3,6 +3,8 @@
 #include "api/list.h"
 #include "store/concurrency.h"
 
+#include <string.h>
+
 void task_run_print_fields(struct call *c, const struct task_run *run, const struct state *state)
 {
     record_print(&c->w, &task_run_resource, run, NULL);
@@ -60,12 +62,42 @@ static int labels_fill(struct call *c, struct task_run *run, struct err *err)
     return 0;
 }
 
+/* What arguments came from: lists, by argument, of a run's id, a parameter's name or a constant's type. */
+static void inputs_check(struct call *c, const struct json *inputs)
+{
+    static const struct {
+        const char *type, *of;
+    } kinds[] = {{"task_run", "id"}, {"flow_run", "id"}, {"parameter", "name"}, {"constant", "type"}};
+    if (!json_is(inputs, JSON_OBJECT))
+        return; /* absent, or said already */
+    Str before = violations_enter(&c->violations, STR("task_inputs"));
+    for (size_t i = 0; i < inputs->object.n; i++) {
+        const struct json_member *m = &inputs->object.members[i];
+        if (m->value.kind != JSON_ARRAY)
+            violation_add(&c->violations, "list_type", m->key, &m->value, "must be a list");
+        for (size_t k = 0; m->value.kind == JSON_ARRAY && k < m->value.array.n; k++) {
+            const struct json *item = &m->value.array.items[k];
+            const struct json *type = json_is(item, JSON_OBJECT) ? json_getz(item, "input_type") : NULL;
+            bool ok = false;
+            for (size_t n = 0; n < COUNT_OF(kinds) && json_is(item, JSON_OBJECT) && !ok; n++) {
+                Str value = json_str(json_get(item, str_of(kinds[n].of)));
+                Uuid id;
+                ok = (!type || str_eq(json_str(type), str_of(kinds[n].type))) && value.p && (strcmp(kinds[n].of, "id") != 0 || uuid_parse(value, &id));
+            }
+            if (!ok)
+                violation_add(&c->violations, "value_error", m->key, item, "must hold a task_run's or flow_run's id, a parameter's name or a constant's type");
+        }
+    }
+    c->violations.prefix = before;
+}
+
 int task_runs_create(struct call *c, struct err *err)
 {
     struct task_run run, twin;
     struct state state;
     record_init(&task_run_resource, &run);
     record_parse(c->a, &task_run_resource, CREATE, c->body, &run, &c->violations);
+    inputs_check(c, json_getz(c->body, "task_inputs"));
     const struct json *sent = json_getz(c->body, "state");
     if (json_is_null(sent))
         state = state_new(STATE_PENDING, STR_NONE, STR_NONE, c->now);

@@ -216,6 +216,9 @@ int work_queues_read_by_name(struct call *c, struct err *err)
     int rc = record_find(c->conn, c->a, &work_pool_resource, &pool, err, "name = 'default-agent-pool'", "");
     if (rc > 0)
         rc = record_find(c->conn, c->a, &work_queue_resource, &q, err, "work_pool_id = $1 AND name = $2", "us", pool.id, c->params[0]);
+    else if (rc == 0 && (rc = record_find(c->conn, c->a, &work_queue_resource, &q, err, /* no queue is without a pool yet: any pool's */
+                                          "id = (SELECT id FROM work_queue WHERE name = $1 ORDER BY id LIMIT 1)", "s", c->params[0])) > 0)
+        rc = record_find(c->conn, c->a, &work_pool_resource, &pool, err, "id = $1", "u", q.work_pool_id);
     return rc <= 0 ? found(rc, err) : print(c, &q, pool.name, true, err);
 }
 

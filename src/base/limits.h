@@ -21,4 +21,5 @@
 #define LIMIT_RRULE_COUNT_STEPS 1000000        /* instants and days walked for a COUNT when it is read: 30 ms */
 #define LIMIT_SCHEDULE_STEPS 200000            /* days or periods of a rule looked at for its next instants: 10 ms */
 #define LIMIT_SCHEDULE_RUNS 1000               /* instants asked for at once; published */
+#define LIMIT_SCHEDULE_AHEAD 50                /* a schedule's own max_scheduled_runs; published */
 #define LIMIT_AUTOMATION ((size_t)512 << 10)    /* trigger and actions of one; told as an event at each change, which has 1.5 MB */

@@ -34,8 +34,16 @@ static bool is_nobody(enum leaf_kind kind, const struct json *v)
     return kind == LEAF_UUID && uuid_parse(json_str(v), &id) && uuid_is_nil(id);
 }
 
+static bool is_one_of(const char *const *names, Str s)
+{
+    for (; *names; names++)
+        if (str_eqz(s, *names))
+            return true;
+    return false;
+}
+
 /* One value of a list operator, of the leaf's own type. */
-static void list_value(struct sql *q, enum leaf_kind kind, const struct json *v, struct violations *out)
+static void list_value(struct sql *q, enum leaf_kind kind, const char *const *names, const struct json *v, struct violations *out)
 {
     Uuid id = UUID_NIL;
     if (kind == LEAF_UUID) {
@@ -45,6 +53,8 @@ static void list_value(struct sql *q, enum leaf_kind kind, const struct json *v,
     } else {
         if (v->kind != JSON_STRING)
             violation_add(out, "string_type", STR_NONE, v, "must be a string");
+        else if (names && !is_one_of(names, v->string))
+            violation_add(out, "enum", STR_NONE, v, "is none of the values that there are");
         sql_str(q, v->kind == JSON_STRING ? v->string : STR(""));
     }
 }
@@ -62,7 +72,7 @@ static void any_of(struct sql *q, const struct leaf *l, bool negate, const struc
         if (before == open)
             sql_z(q, l->expr);
         sql_z(q, before);
-        list_value(q, l->kind, &v->array.items[i], out);
+        list_value(q, l->kind, l->names, &v->array.items[i], out);
         before = ", ";
     }
     sql_z(q, before != open ? ")" : negate ? "1 = 1" : "1 = 0");
@@ -81,7 +91,7 @@ static void tag_of(struct sql *q, const char *expr, const struct json *v, struct
         buf_fmt(&q->text, "(%s)::jsonb ? ", expr);
     else
         buf_fmt(&q->text, "EXISTS (SELECT 1 FROM json_each(%s) AS tag WHERE tag.value = ", expr);
-    list_value(q, LEAF_TEXT, v, out);
+    list_value(q, LEAF_TEXT, NULL, v, out);
     if (q->kind != DB_POSTGRES)
         sql_z(q, ")");
 }

@@ -26,6 +26,7 @@ struct leaf {
     const struct leaf *sub;
     size_t sub_count;
     void (*fn)(struct sql *q, const struct json *v, struct violations *out);
+    const char *const *names; /* LEAF_TEXT: the only values that there are, ends in NULL; NULL: any text */
     const char *dflt; /* JSON of the leaf where the filter object does not have it; NULL: none */
 };
 struct filter_def {

@@ -105,7 +105,7 @@ static void created_by(struct sql *q, const struct json *v, struct violations *o
 }
 
 static const struct leaf flow_run_state_leaves[] = {
-    {"type", LEAF_TEXT, "flow_run.state_type", ANY_NOT},
+    {"type", LEAF_TEXT, "flow_run.state_type", ANY_NOT, .names = state_type_names},
     {"name", LEAF_TEXT, "flow_run.state_name", ANY_NOT},
 };
 static const struct leaf flow_run_leaves[] = {
@@ -157,7 +157,7 @@ static void task_flow_run(struct sql *q, const struct json *v, struct violations
 }
 
 static const struct leaf task_run_state_leaves[] = {
-    {"type", LEAF_TEXT, "task_run.state_type", ANY},
+    {"type", LEAF_TEXT, "task_run.state_type", ANY, .names = state_type_names},
     {"name", LEAF_TEXT, "task_run.state_name", ANY},
 };
 static const struct leaf task_run_leaves[] = {
@@ -224,7 +224,7 @@ static const struct filter_def work_queues = {"work_pool_queues", "work_queues",
 
 static const struct leaf worker_leaves[] = {
     {"last_heartbeat_time", LEAF_TIME, "worker.last_heartbeat_time", RANGE},
-    {"status",              LEAF_TEXT, "worker.status",              ANY_NOT},
+    {"status",              LEAF_TEXT, "worker.status",              ANY_NOT, .names = worker_status_names},
 };
 static const struct filter_def workers = {"workers", NULL, "worker", LEAVES(worker_leaves)};
 

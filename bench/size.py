@@ -120,6 +120,16 @@ def ask(server, path, body, times=100, seconds=4):
     return sorted(took)
 
 
+def names_indexed(path, patience=120):
+    """Waits for the index of names that a server makes behind what was filled in."""
+    c, until = sqlite3.connect(f"file:{path}?mode=ro", uri=True), time.monotonic() + patience
+    while c.execute("SELECT coalesce((SELECT max(id) FROM flow_run_name), 0) > coalesce((SELECT max(name_id) FROM flow_run_name_mark), 0)").fetchone()[0]:
+        if time.monotonic() > until:
+            raise RuntimeError("the names of flow runs are not indexed")
+        time.sleep(0.1)
+    c.close()
+
+
 def measure_queries(o, work, say, count=1_000_000):
     home = work / "million"
     server = ours(o.build, home, managed=False)
@@ -128,6 +138,7 @@ def measure_queries(o, work, say, count=1_000_000):
     server = ours(o.build, home, managed=False)
     rows = {}
     try:
+        names_indexed(home / "state" / "millpond.db")
         deployments = [d["id"] for d in server.api("POST", "/deployments/filter", {"limit": 20})]
         for name, path, body in questions(deployments):
             took = ask(server, path, body)

@@ -3,6 +3,7 @@
 #include "api/handlers.h"
 #include "api/list.h"
 #include "base/limits.h"
+#include "services/names.h"
 #include "store/concurrency.h"
 
 #include <string.h>
@@ -87,8 +88,10 @@ int flow_run_insert(struct call *c, struct flow_run *run, const struct state *st
     o.insert = run->idempotency_key.p ? "ON CONFLICT (flow_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING" : "";
     if (orchestrate_flow_run(&o, run, state, &result, err) < 0)
         return -1;
-    if (!result.exists)
+    if (!result.exists) {
+        outbox_alarm(&c->outbox, ALARM_NAMES, c->now + NAMES_AFTER);
         return 1;
+    }
     return record_find(c->conn, c->a, &flow_run_resource, run, err, "flow_id = $1 AND idempotency_key = $2", "us", run->flow_id,
                        run->idempotency_key) < 0
                ? -1
@@ -194,6 +197,8 @@ int flow_runs_update(struct call *c, struct err *err)
     }
     if (IS_SET(&change, flow_run__name) && !change.name.n) /* null or "" keeps the name */
         change.set &= ~((FieldSet)1 << flow_run__name);
+    if (IS_SET(&change, flow_run__name))
+        outbox_alarm(&c->outbox, ALARM_NAMES, c->now + NAMES_AFTER);
     change.updated = c->now;
     SET_FIELD(&change, flow_run__updated);
     return record_update(c->conn, &flow_run_resource, &change, change.set, c->id, err) < 0 ? -1 : call_empty(c, 204);

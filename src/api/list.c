@@ -46,6 +46,32 @@ static int count_rows(struct call *c, const struct listing *l, int64_t *ret, str
     return 0;
 }
 
+/* The statement of one page: those that the body's filters and `more` choose, in its order. */
+static int select_page(struct call *c, struct sql *q, const struct listing *l, list_where *more, int64_t limit, int64_t offset, struct err *err)
+{
+    if (listing_plan(q, c->conn, l, c->body, err) < 0)
+        return -1;
+    if (q->by_name) { /* all that were found are sorted: by themselves, without what is joined to them */
+        listing_select(q, l);
+        buf_fmt(&q->text, " WHERE %s.id IN (SELECT %s.id", l->resource->table, l->resource->table);
+        listing_from_where(q, l, c->body, &c->violations);
+    } else {
+        listing_select_where(q, l, c->body, &c->violations);
+    }
+    if (more)
+        more(c, q);
+    listing_order(q, l, c->body, &c->violations);
+    sql_z(q, " LIMIT ");
+    sql_int(q, limit);
+    sql_z(q, " OFFSET ");
+    sql_int(q, offset);
+    if (q->by_name) {
+        sql_z(q, ")");
+        listing_order(q, l, c->body, &c->violations);
+    }
+    return call_invalid(c, err);
+}
+
 int list_filter(struct call *c, const struct listing *l, list_where *more, list_print *print, struct err *err)
 {
     int64_t limit, offset;
@@ -53,17 +79,7 @@ int list_filter(struct call *c, const struct listing *l, list_where *more, list_
         return -1;
     c->listed = l;
     AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
-    listing_select_where(&q, l, c->body, &c->violations);
-    if (more)
-        more(c, &q);
-    listing_order(&q, l, c->body, &c->violations);
-    sql_z(&q, " LIMIT ");
-    sql_int(&q, limit);
-    sql_z(&q, " OFFSET ");
-    sql_int(&q, offset);
-    if (call_invalid(c, err) < 0)
-        return -1;
-    return print_rows(c, l, &q, print, err);
+    return select_page(c, &q, l, more, limit, offset, err) < 0 ? -1 : print_rows(c, l, &q, print, err);
 }
 
 int list_count(struct call *c, const struct listing *l, struct err *err)
@@ -81,13 +97,7 @@ int list_paginate(struct call *c, const struct listing *l, list_print *print, st
     if (call_page_number(c, &limit, &page, err) < 0 || call_invalid(c, err) < 0 || count_rows(c, l, &count, err) < 0)
         return -1;
     AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
-    listing_select_where(&q, l, c->body, &c->violations);
-    listing_order(&q, l, c->body, &c->violations);
-    sql_z(&q, " LIMIT ");
-    sql_int(&q, limit);
-    sql_z(&q, " OFFSET ");
-    sql_int(&q, (page - 1) * limit);
-    if (call_invalid(c, err) < 0)
+    if (select_page(c, &q, l, NULL, limit, (page - 1) * limit, err) < 0)
         return -1;
     jw_object(&c->w);
     jw_key(&c->w, STR("results"));

@@ -371,7 +371,7 @@ static bool sort_is_driven(const struct listing *l, const struct json *body)
 /* A tag that every row of the answer must have, or STR_NONE: then the listing does not go along its tag table. */
 static Str driving_tag(const struct sql *q, const struct listing *l, const struct json *body)
 {
-    if (!l->tag_table || q->kind != DB_SQLITE)
+    if (!l->tag_table || q->kind != DB_SQLITE || q->by_name)
         return STR_NONE;
     const struct json *own = json_get(body, str_of(l->self->key)), *by_tag = json_getz(own, "tags");
     if (str_eqz(json_get_str(own, STR("operator")), "or_") || str_eqz(json_get_str(by_tag, STR("operator")), "or_"))
@@ -380,6 +380,75 @@ static Str driving_tag(const struct sql *q, const struct listing *l, const struc
     if (json_is(all, JSON_ARRAY) && all->array.n)
         return json_str(&all->array.items[0]);
     return json_is(any, JSON_ARRAY) && any->array.n == 1 ? json_str(&any->array.items[0]) : STR_NONE;
+}
+
+/* ---- by a part of the name ---- */
+
+#define PART_MIN 3       /* letters that the index looks for */
+#define FOUND_FEW 5000   /* rows: more are found sooner along the sort order's index */
+
+/* What every row's name must be like, or STR_NONE. */
+static Str name_part(const struct sql *q, const struct listing *l, const struct json *body)
+{
+    if (!l->name_table || q->kind != DB_SQLITE)
+        return STR_NONE;
+    const struct json *own = json_get(body, str_of(l->self->key)), *by_name = json_getz(own, "name");
+    if (str_eqz(json_get_str(own, STR("operator")), "or_") || str_eqz(json_get_str(by_name, STR("operator")), "or_"))
+        return STR_NONE;
+    return json_get_str(by_name, STR("like_"));
+}
+
+/* FTS5 query of the pieces between the wildcards, "wit" AND "otter"; STR_NONE: all are too short. */
+static Str name_match(struct sql *q, Str like)
+{
+    AUTO(buf_free) struct buf text = BUF(8 * like.n + 64);
+    for (size_t i = 0; i < like.n;) {
+        size_t begin = i, letters = 0;
+        for (; i < like.n && like.p[i] != '%' && like.p[i] != '_' && like.p[i]; i++)
+            letters += ((uint8_t)like.p[i] & 0xc0) != 0x80;
+        if (letters >= PART_MIN) {
+            buf_z(&text, text.n ? " AND \"" : "\"");
+            for (size_t j = begin; j < i; j++)
+                buf_fmt(&text, like.p[j] == '"' ? "\"\"" : "%c", like.p[j]);
+            buf_z(&text, "\"");
+        }
+        i += i < like.n;
+    }
+    return text.n ? str_dup(q->a, buf_view(&text)) : STR_NONE;
+}
+
+/* " FROM names AS named CROSS JOIN <from>"; its condition is names_where. */
+static void names_from(struct sql *q, const struct listing *l)
+{
+    buf_fmt(&q->text, "%s AS named CROSS JOIN ", l->name_table);
+}
+
+static void names_where(struct sql *q, const struct listing *l, Str like_part)
+{
+    buf_fmt(&q->text, " AND %s.name = named.name AND (named.id IN (SELECT rowid FROM %s_part WHERE %s_part MATCH ", l->resource->table, l->name_table, l->name_table);
+    sql_str(q, name_match(q, like_part));
+    buf_fmt(&q->text, ") OR named.id > (SELECT coalesce(max(name_id), 0) FROM %s_mark)) AND ", l->name_table);
+    like(q, "named.name", str_fmt(q->a, "%%%.*s%%", STR_ARG(like_part)));
+}
+
+int listing_plan(struct sql *q, struct conn *c, const struct listing *l, const struct json *body, struct err *err)
+{
+    Str part = name_part(q, l, body);
+    if (!part.p || !name_match(q, part).p)
+        return 0;
+    AUTO(sql_free) struct sql probe = sql_new(q->a, q->kind);
+    sql_z(&probe, "SELECT count(*) FROM (SELECT 1 FROM ");
+    names_from(&probe, l);
+    buf_fmt(&probe.text, "%s WHERE 1 = 1", l->resource->table);
+    names_where(&probe, l, part);
+    sql_z(&probe, " LIMIT ");
+    sql_int(&probe, FOUND_FEW + 1);
+    sql_z(&probe, ")");
+    AUTO(stmt_finish) struct stmt *rows = sql_query(c, &probe, err);
+    if (!rows || stmt_step(rows, err) != 1)
+        return -1;
+    q->by_name = stmt_int(rows, 0) <= FOUND_FEW;
+    return 0;
 }
 
 void listing_order(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
@@ -393,27 +462,43 @@ void listing_order(struct sql *q, const struct listing *l, const struct json *bo
     sql_z(q, use->driven && driving_tag(q, l, body).p ? use->driven : use->order);
 }
 
-/* Along the tag table where `driven`. */
+/* Along the tag table where `driven`, or the names. */
 static void from_where(struct sql *q, const struct listing *l, const char *from, bool driven, const struct json *body, struct violations *v)
 {
     Str tag = driven ? driving_tag(q, l, body) : STR_NONE;
     sql_z(q, " FROM ");
     if (tag.p)
         buf_fmt(&q->text, "%s AS drive CROSS JOIN ", l->tag_table);
+    if (q->by_name)
+        names_from(q, l);
     sql_z(q, from);
     listing_where(q, l, body, v);
+    if (q->by_name)
+        names_where(q, l, name_part(q, l, body));
     if (tag.p) {
         buf_fmt(&q->text, " AND %s.id = drive.run_id AND drive.tag = ", l->resource->table);
         sql_str(q, tag);
     }
 }
 
-void listing_select_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
+static void select_columns(struct sql *q, const struct listing *l)
 {
     sql_z(q, "SELECT ");
     sql_put(q, resource_columns(l->resource));
     if (l->columns)
         sql_z(q, l->columns);
+}
+
+void listing_select(struct sql *q, const struct listing *l)
+{
+    select_columns(q, l);
+    sql_z(q, " FROM ");
+    sql_z(q, l->from ? l->from : l->resource->table);
+}
+
+void listing_select_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v)
+{
+    select_columns(q, l);
     from_where(q, l, l->from ? l->from : l->resource->table, sort_is_driven(l, body), body, v);
 }
 
@@ -426,5 +511,7 @@ void listing_count(struct sql *q, const struct listing *l, const struct json *bo
 {
     /* no filter speaks of what the joins of `from` bring */
     sql_z(q, "SELECT count(*)");
+    Str part = name_part(q, l, body);
+    q->by_name = part.p && name_match(q, part).p;
     from_where(q, l, l->resource->table, true, body, v);
 }

@@ -60,12 +60,17 @@ struct listing {
     /* SQLite: the table with a row (tag, run_id, …) for each tag; NULL. A list or count by tag goes along it ("drive") instead
      * of looking at every row's JSON, where the sort order's columns are in it. On PostgreSQL an index does that. */
     const char *tag_table;
+    /* SQLite: the table of the names that rows have, (id, name); "<it>_part" is its index of parts (FTS5, three letters each) up to
+     * the id in "<it>_mark"; NULL. A list by a part of the name goes along it where it finds few rows. */
+    const char *name_table;
 };
 extern const struct listing flow_listing, flow_run_listing, task_run_listing, deployment_listing, work_pool_listing,
     work_queue_listing, work_pool_queue_listing, worker_listing, variable_listing, block_document_listing, block_schema_listing,
     block_type_listing, log_listing, artifact_listing, artifact_collection_listing,
     saved_search_listing, notification_policy_listing, automation_listing;
 
+/* Before the other listing_…: chooses what the statement goes along, which may ask the database. */
+NODISCARD int listing_plan(struct sql *q, struct conn *c, const struct listing *l, const struct json *body, struct err *err);
 /* Writes one filter object's clause ("1 = 1" where it says nothing). `object` may be NULL or null. */
 void filter_where(struct sql *q, const struct filter_def *f, const struct json *object, struct violations *v);
 /* "WHERE …" from all filters of a multi-key body. */
@@ -76,6 +81,8 @@ void listing_from_where(struct sql *q, const struct listing *l, const struct jso
 void listing_order(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
 /* "SELECT columns FROM … WHERE …": the caller goes on with AND, listing_order, LIMIT. */
 void listing_select_where(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
+/* "SELECT columns FROM …": the caller goes on with WHERE. */
+void listing_select(struct sql *q, const struct listing *l);
 void listing_count(struct sql *q, const struct listing *l, const struct json *body, struct violations *v);
 /* "table.id IN (…)" and the like, for use by handlers. */
 void sql_in_uuids(struct sql *q, const char *expr, const Uuid *ids, size_t n);

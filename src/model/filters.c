@@ -350,7 +350,7 @@ const struct listing flow_run_listing = {
     &flow_run_resource, &flow_runs, LEAVES(flow_run_joins), LEAVES(flow_run_sorts),
     "flow_run LEFT JOIN flow_run_state AS run_state ON run_state.run_id = flow_run.id AND run_state.timestamp = flow_run.state_timestamp"
     " LEFT JOIN work_queue AS run_queue ON run_queue.id = flow_run.work_queue_id LEFT JOIN work_pool AS run_pool ON run_pool.id = run_queue.work_pool_id",
-    STATE_COLUMNS ", run_pool.id, run_pool.name", "flow_run_tag"};
+    STATE_COLUMNS ", run_pool.id, run_pool.name", "flow_run_tag", "flow_run_name"};
 
 static const struct join task_run_joins[] = {
     {&flows,       "EXISTS (SELECT 1 FROM flow_run JOIN flow ON flow.id = flow_run.flow_id WHERE flow_run.id = task_run.flow_run_id AND %s)"},

@@ -137,6 +137,7 @@ struct sql {
     struct buf text;
     VEC(struct db_value) values;
     enum db_kind kind;
+    bool by_name; /* a listing goes along its table of names (listing_plan) */
 };
 struct sql sql_new(struct arena *a, enum db_kind kind); /* AUTO(sql_free) */
 void sql_free(struct sql *q);

@@ -15,7 +15,7 @@ struct reset {
 
 /* Those of the migrations, whatever they are called: a table that is forgotten in a list would keep its rows. */
 static const char *const tables[] = {
-    [DB_SQLITE] = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN ('schema_version', 'configuration')",
+    [DB_SQLITE] = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT IN ('schema_version', 'configuration')",
     [DB_POSTGRES] = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() AND tablename NOT IN ('schema_version', 'configuration')",
 };
 

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "schedule/schedule.h"
 #include "services/alarms.h"
+#include "services/names.h"
 #include "services/ticks.h"
 #include "store/merge.h"
 #include "store/state.h"
@@ -80,6 +81,7 @@ static int make_run(struct scheduling *s, const struct flow_run *like, Time at, 
         return -1;
     outbox_alarm(s->out, ALARM_LATE, at + LATE_AFTER);
     outbox_alarm(s->out, ALARM_DUE, at);
+    outbox_alarm(s->out, ALARM_NAMES, s->now + NAMES_AFTER);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* The periodic duties of semantics.md 3 and 4, each a tick that ends with the instant of the next. */
 #include "services/ticks.h"
 
+#include "services/names.h"
 #include "store/concurrency.h"
 #include "store/state.h"
 
@@ -392,4 +393,5 @@ const struct service services[ALARM_COUNT] = {
     [ALARM_FOREMAN] = {"foreman", ALARM_FOREMAN, SEC, tick_foreman, "sees which workers, pools, queues and deployments are there"},
     [ALARM_SLOT] = {"slot_waiters", ALARM_SLOT, 10 * MSEC, tick_slots, "lets runs that wait for a slot of their deployment try again when one is free"},
     [ALARM_CANCEL] = {"cancellation_cleanup", ALARM_CANCEL, 100 * MSEC, tick_cancellation, "cancels what belongs to cancelled runs"},
+    [ALARM_NAMES] = {"names", ALARM_NAMES, 100 * MSEC, tick_names, "indexes parts of flow runs' names"},
 };

@@ -29,6 +29,7 @@ enum alarm {
     ALARM_FOREMAN,   /* a worker, queue or deployment that will count as silent */
     ALARM_CANCEL,    /* cancellation clean-up */
     ALARM_SLOT,      /* a slot that runs of a deployment may wait for has become free */
+    ALARM_NAMES,     /* flow runs have names that are not indexed yet */
     ALARM_COUNT,
 };
 

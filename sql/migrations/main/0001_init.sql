@@ -239,7 +239,7 @@ CREATE INDEX flow_run_flow ON flow_run (flow_id, expected_start_time); --sqlite
 CREATE INDEX flow_run_flow ON flow_run (flow_id, expected_start_time DESC NULLS LAST, id); --postgres
 CREATE INDEX flow_run_deployment_expected ON flow_run (deployment_id, expected_start_time) WHERE deployment_id IS NOT NULL; --sqlite
 CREATE INDEX flow_run_deployment_expected ON flow_run (deployment_id, expected_start_time DESC NULLS LAST, id) WHERE deployment_id IS NOT NULL; --postgres
-CREATE INDEX flow_run_name ON flow_run (name);
+CREATE INDEX flow_run_by_name ON flow_run (name);
 -- Runs by tag. SQLite has no index over the values of a JSON list, so triggers keep this one (model/filter.h: struct listing).
 CREATE INDEX flow_run_tags ON flow_run USING gin ((tags::jsonb)); --postgres
 CREATE TABLE flow_run_tag (tag text NOT NULL, run_id uuid NOT NULL, expected_start_time bigint NOT NULL, PRIMARY KEY (tag, run_id)); --sqlite
@@ -247,6 +247,16 @@ CREATE INDEX flow_run_tag_expected ON flow_run_tag (tag, expected_start_time, ru
 CREATE TRIGGER flow_run_tagged AFTER INSERT ON flow_run WHEN new.tags <> '[]' BEGIN INSERT OR IGNORE INTO flow_run_tag SELECT value, new.id, coalesce(new.expected_start_time, 0) FROM json_each(new.tags); END; --sqlite
 CREATE TRIGGER flow_run_untagged AFTER DELETE ON flow_run WHEN old.tags <> '[]' BEGIN DELETE FROM flow_run_tag WHERE run_id = old.id AND tag IN (SELECT value FROM json_each(old.tags)); END; --sqlite
 CREATE TRIGGER flow_run_retagged AFTER UPDATE ON flow_run WHEN old.tags <> new.tags OR (new.tags <> '[]' AND old.expected_start_time IS NOT new.expected_start_time) BEGIN DELETE FROM flow_run_tag WHERE run_id = old.id AND tag IN (SELECT value FROM json_each(old.tags)); INSERT OR IGNORE INTO flow_run_tag SELECT value, new.id, coalesce(new.expected_start_time, 0) FROM json_each(new.tags); END; --sqlite
+-- Runs by a part of their name. SQLite: the names there are, each once, and an index of every three letters of those up to the mark (services/names.h).
+CREATE TABLE flow_run_name (id bigint PRIMARY KEY AUTOINCREMENT, name text NOT NULL UNIQUE); --sqlite
+CREATE TABLE flow_run_name_mark (name_id bigint NOT NULL); --sqlite
+CREATE TABLE flow_run_name_gone (id bigint PRIMARY KEY, name text NOT NULL); --sqlite
+CREATE VIRTUAL TABLE flow_run_name_part USING fts5(name, content='flow_run_name', content_rowid='id', tokenize='trigram'); --sqlite
+CREATE TRIGGER flow_run_named AFTER INSERT ON flow_run BEGIN INSERT INTO flow_run_name (name) VALUES (new.name) ON CONFLICT DO NOTHING; END; --sqlite
+CREATE TRIGGER flow_run_renamed AFTER UPDATE ON flow_run WHEN old.name <> new.name BEGIN INSERT INTO flow_run_name (name) VALUES (new.name) ON CONFLICT DO NOTHING; DELETE FROM flow_run_name WHERE name = old.name AND NOT EXISTS (SELECT 1 FROM flow_run WHERE name = old.name); END; --sqlite
+CREATE TRIGGER flow_run_unnamed AFTER DELETE ON flow_run BEGIN DELETE FROM flow_run_name WHERE name = old.name AND NOT EXISTS (SELECT 1 FROM flow_run WHERE name = old.name); END; --sqlite
+CREATE TRIGGER flow_run_name_goes AFTER DELETE ON flow_run_name WHEN old.id <= (SELECT max(name_id) FROM flow_run_name_mark) BEGIN INSERT INTO flow_run_name_gone (id, name) VALUES (old.id, old.name); END; --sqlite
+DO $$ BEGIN CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA public; CREATE INDEX flow_run_by_name_part ON flow_run USING gin (name public.gin_trgm_ops); EXCEPTION WHEN OTHERS THEN RAISE NOTICE 'runs are not indexed by parts of their names: %', SQLERRM; END $$; --postgres
 CREATE INDEX flow_run_parent ON flow_run (parent_task_run_id) WHERE parent_task_run_id IS NOT NULL;
 -- How many runs ended, by the minute and the hour of their expected start (`at`, of `span` µs; runs without one: far before all), and the sums
 -- that charts show of them; triggers keep it. On PostgreSQL each connection has rows of its own, so that none waits for another's commit.

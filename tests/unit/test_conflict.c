@@ -10,12 +10,12 @@ static const struct resource *const resources[] = {
     &saved_search_resource, &notification_policy_resource, &automation_resource,
 };
 /* Tables that no body of a request names: written with ON CONFLICT, or with ids that we make. */
-static const char *const inner[] = {"flow_run_tag", "flow_run_tally", "flow_run_name", "flow_run_name_mark", "flow_run_name_part", "flow_run_name_gone", "flow_run_state", "task_run_state", "task_run_state_cache", "concurrency_lease", "block_document_reference", "automation_related_resource", "configuration",
+static const char *const inner[] = {"flow_run_tag", "flow_run_tally", "flow_run_name", "flow_run_name_mark", "flow_run_name_gone", "flow_run_state", "task_run_state", "task_run_state_cache", "concurrency_lease", "block_document_reference", "automation_related_resource", "configuration",
                                     "schema_version"};
 
 static const char *const catalogue[] = {
-    [DB_SQLITE] = "SELECT m.name, l.name, group_concat(i.name) FROM sqlite_schema m, pragma_index_list(m.name) l, pragma_index_info(l.name) i"
-                  " WHERE m.type = 'table' AND l.\"unique\" = 1 GROUP BY 1, 2 ORDER BY 1, 2",
+    [DB_SQLITE] = "SELECT m.name, l.name, group_concat(i.name) FROM pragma_table_list m, pragma_index_list(m.name) l, pragma_index_info(l.name) i"
+                  " WHERE m.schema = 'main' AND m.type = 'table' AND l.\"unique\" = 1 GROUP BY 1, 2 ORDER BY 1, 2",
     [DB_POSTGRES] = "SELECT t.relname::text, n.relname::text, string_agg(a.attname::text, ',' ORDER BY k.place) FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid"
                     " JOIN pg_class n ON n.oid = x.indexrelid CROSS JOIN unnest(x.indkey) WITH ORDINALITY k(number, place)"
                     " JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.number WHERE x.indisunique AND t.relnamespace = 't'::regnamespace"

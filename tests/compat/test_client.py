@@ -7,55 +7,14 @@ import re
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from tests.api.conftest import MILLPOND, wait_for
-
-FLOWS = Path(__file__).parent / "flows"
-PEER = Path(os.environ["MILLPOND_PEER"]) / "bin" if os.environ.get("MILLPOND_PEER") else Path(sys.executable).parent
+from tests.compat.clients import FLOWS, PEER, Commands, Program, logs_of, newest, run_of, script, states_of, task_runs_of
 
 if not (PEER / "prefect").exists():
     pytest.skip("left out: the published client is not installed", allow_module_level=True)
-
-
-class Program:
-    """A client process; its output is in files, so that nobody has to read it for it to go on."""
-
-    def __init__(self, server, *words, **env):
-        self.home = tempfile.mkdtemp(prefix="millpond-client-")
-        keep = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MILLPOND_"))}
-        self.env = keep | {"PREFECT_API_URL": server.url, "MILLPOND_API_URL": server.url, "PREFECT_HOME": self.home, "MILLPOND_HOME": self.home,
-                           "DO_NOT_TRACK": "1", "NO_COLOR": "1", "COLUMNS": "240", "PYTHONUNBUFFERED": "1",
-                           "PATH": f"{PEER}:{os.environ['PATH']}"} | env
-        self.out, self.err = (Path(self.home) / name for name in ("out", "err"))
-        with self.out.open("wb") as out, self.err.open("wb") as err:
-            self.process = subprocess.Popen([str(w) for w in words], env=self.env, cwd=self.home, stdin=subprocess.PIPE, stdout=out, stderr=err)
-
-    def end(self, expect=0, seconds=150):
-        """Its output, once it has ended as expected."""
-        rc = self.process.wait(seconds)
-        assert expect is None or rc == expect, f"{self.process.args}: {rc}\n{self.text()[-4000:]}"
-        return self.out.read_text()
-
-    def text(self):
-        return self.out.read_text() + self.err.read_text()
-
-    def stop(self, how=signal.SIGTERM):
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-            try:
-                self.process.wait(40)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-
-
-def script(server, name, *words, **env):
-    return Program(server, PEER / "python", FLOWS / f"{name}.py", *words, **env)
 
 
 @pytest.fixture(scope="module")
@@ -94,27 +53,6 @@ def programs(server, repository):
     yield all
     for p in all.values():
         p.stop()
-
-
-def run_of(server, id):
-    return server.api("GET", f"/flow_runs/{id}")
-
-
-def states_of(server, id):
-    return [s["name"] for s in server.api("GET", f"/flow_run_states/?flow_run_id={id}")]
-
-
-def logs_of(server, id):
-    return [r["message"] for r in server.api("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [id]}}, "sort": "TIMESTAMP_ASC"})]
-
-
-def task_runs_of(server, id):
-    return server.api("POST", "/task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [id]}}})
-
-
-def newest(server, flow):
-    runs = server.api("POST", "/flow_runs/filter", {"flows": {"name": {"any_": [flow]}}, "sort": "START_TIME_DESC", "limit": 1})
-    return runs and runs[0]
 
 
 # ---- the engine ----
@@ -242,24 +180,6 @@ def test_deploy_and_work(server, programs, whose):
 
 
 # ---- the command line ----
-
-class Commands(Program):
-    def __init__(self, server, peer=PEER, **env):
-        super().__init__(server, peer / "python", FLOWS / "commands.py", **env)
-        self.seen = 0
-
-    def __call__(self, *words, expect=0):
-        self.process.stdin.write(json.dumps(words).encode() + b"\n")
-        self.process.stdin.flush()
-
-        def answered():
-            lines = self.out.read_text().split("\n")[:-1]
-            return len(lines) > self.seen and lines
-        answer = json.loads(wait_for(answered, seconds=60)[self.seen])
-        self.seen += 1
-        assert answer["rc"] == expect, (words, answer)
-        return answer["out"]
-
 
 @pytest.fixture(scope="module")
 def prefect(server, programs):

@@ -1,16 +1,11 @@
 """Artifacts, automations and notification policies: the published clients of both generations, and their command lines, against our server."""
 import json
-import os
 import uuid
-from pathlib import Path
 
 import pytest
 
 from tests.api.conftest import wait_for
-from tests.compat.test_client import FLOWS, PEER, Commands, Program
-
-OLD_PEER = Path(os.environ.get("MILLPOND_PEER_2", "/nowhere")) / "bin"
-PEERS = {"3.8.8": PEER, "2.19.9": OLD_PEER}
+from tests.compat.clients import FLOWS, PEERS, Commands, Program
 
 
 @pytest.fixture(scope="module", params=PEERS)
@@ -20,16 +15,12 @@ def peer(request):
     return request.param, PEERS[request.param]
 
 
-def environment(peer):
-    return {"PREFECT_EXPERIMENTAL_EVENTS": "true"} if peer[0].startswith("2") else {}
-
-
 @pytest.fixture(scope="module")
 def left(server, peer):
     type, = server.api("POST", "/block_types/filter", {"block_types": {"slug": {"any_": ["secret"]}}})
     schema = server.api("POST", "/block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [type["id"]]}}})[0]
     document = server.api("POST", "/block_documents/", {"name": f"for-{uuid.uuid4()}", "data": {"value": "v"}, "block_type_id": type["id"], "block_schema_id": schema["id"]})
-    program = Program(server, peer[1] / "python", FLOWS / "leaving.py", document["id"], **environment(peer))
+    program = Program(server, peer[1] / "python", FLOWS / "leaving.py", document["id"], peer=peer[1])
     try:
         return json.loads(program.end().splitlines()[-1])
     finally:
@@ -77,7 +68,7 @@ def test_automations(server, peer, left):
 
 @pytest.fixture(scope="module")
 def prefect(server, peer, left):
-    c = Commands(server, peer[1], **environment(peer))
+    c = Commands(server, peer[1])
     yield c
     c.process.stdin.close()
     c.end()

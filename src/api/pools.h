@@ -4,6 +4,15 @@
 
 /* The pool of this name: 0, or -1 with 404. */
 NODISCARD int pool_find(struct call *c, Str name, struct work_pool *ret, struct err *err);
+/* Checks and inserts it, with its default queue; a name that is taken is a 409, a reserved one a 403. */
+NODISCARD int pool_make(struct call *c, struct work_pool *pool, struct err *err);
+NODISCARD int pool_set_template(struct call *c, struct work_pool *pool, Str template, struct err *err);
+/* As the API's WorkPool. */
+int pool_print(struct call *c, const struct work_pool *pool, struct err *err);
+/* Its queues of these names (a JSON list; none: all); 404 where one is missing. */
+NODISCARD int pool_queues(struct call *c, const struct work_pool *pool, const struct json *names, struct work_queue **ret, size_t *ret_n, struct err *err);
+/* A sign of life of the pool's worker; interval in seconds or INT_NONE. */
+NODISCARD int worker_heard(struct call *c, struct work_pool *pool, Str name, int64_t interval, struct err *err);
 /* The server itself runs what such a pool's runs say: no worker is waited for. */
 bool pool_is_serverless(Str type);
 /* Puts a pool's status (READY, NOT_READY, PAUSED) right and tells of it where it changed. */

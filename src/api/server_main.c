@@ -74,6 +74,8 @@ static int workspace_open(struct arena *a, const struct server_options *o, struc
     ws->name = STR("default");
     ws->loop = loop;
     ws->orchestration = orchestration_defaults;
+    if (o->cancelling_timeout > 0)
+        ws->orchestration.cancelling_timeout = o->cancelling_timeout;
     ws->bus = bus_create();
     ws->key = seal_key_open(str_fmt(a, "%.*s/seal.key", STR_ARG(o->home)), err);
     if (!ws->key || open_databases(a, o, ws, err) < 0)

@@ -13,6 +13,7 @@ struct server_options {
     Str auth_string;  /* "user:password"; STR_NONE: none */
     bool csrf;        /* CSRF protection */
     bool forget_secrets; /* take a seal.key that is not the database's, and delete what the lost one sealed */
+    Dur cancelling_timeout; /* 0: 300 s */
     bool allow_reset; /* /admin/database/clear and drop may delete everything */
     bool no_managed;  /* do not run managed pools here */
     Str log_file;     /* STR_NONE: stderr; SIGHUP opens it anew */

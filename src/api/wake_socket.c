@@ -1,10 +1,9 @@
 /* ws /millpond/wake: tells workers the moment a run of their pools is due, is to be cancelled, or a pool changed.
  *
- * Of our own making (Prefect's workers poll). `?pool=NAME`, also several times, for those pools alone. Frames:
- * {"type":"due","pool":NAME}, {"type":"cancel","flow_run_id":ID} (of any pool: the worker knows its runs) and
- * {"type":"pool","pool":NAME}. What happened before the handshake's end is not told: a worker looks once then.
- * A refused place in the queue of a socket that reads too slowly closes it, so that the worker looks again.
- * Also here: the worker channel of 3.8.x, which is not served (404 makes its workers poll for ever, as they can). */
+ * Of our own making, for the worker that serves all managed pools; one of a single pool has its channel (worker_channel.c). Frames:
+ * {"type":"due","pool":NAME}, {"type":"cancel","flow_run_id":ID} and {"type":"pool","pool":NAME}, of every pool.
+ * What happened before the handshake's end is not told: a worker looks once then.
+ * A refused place in the queue of a socket that reads too slowly closes it, so that the worker looks again. */
 #include "api/handlers.h"
 #include "api/socket.h"
 
@@ -14,14 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POOLS_MAX 100 /* asked for by one socket */
 #define PENDING_MAX 128
 
 /* Names never change: what is read once of an id holds. A pool that is gone keeps its name for the frame that says so. */
 struct pool_name {
     struct pool_name *next;
     Uuid id;
-    bool wanted;
     Str name;
 };
 /* What is on its way through the bus: a thousand runs of one pool that become due together take one place in the queue. */
@@ -34,7 +31,6 @@ struct wake {
     struct pending pending[PENDING_MAX];
     size_t pending_n;
     struct arena *a;
-    VEC(Str) wanted; /* n 0: all */
     struct pool_name *known;
     struct subscription *subscription;
 };
@@ -62,8 +58,7 @@ static void send_frame(struct socket *s, const char *type, const char *key, Str 
 
 static void tell(struct socket *s, enum topic topic, const struct pool_name *p)
 {
-    if (p->wanted)
-        send_frame(s, topic == TOPIC_POOL_DUE ? "due" : "pool", "pool", p->name);
+    send_frame(s, topic == TOPIC_POOL_DUE ? "due" : "pool", "pool", p->name);
 }
 
 /* ---- a pool that was not heard of before ---- */
@@ -105,9 +100,7 @@ static void asked(void *arg)
         struct pool_name *p = find(w, k->id);
         if (!p) {
             p = arena_new(w->a, struct pool_name);
-            *p = (struct pool_name){.next = w->known, .id = k->id, .wanted = !w->wanted.n, .name = str_dup(w->a, k->name)};
-            for (size_t i = 0; i < w->wanted.n; i++)
-                p->wanted |= str_eq(w->wanted.v[i], p->name);
+            *p = (struct pool_name){.next = w->known, .id = k->id, .name = str_dup(w->a, k->name)};
             w->known = p;
         }
         tell(s, k->topic, p);
@@ -215,17 +208,5 @@ int millpond_wake(struct call *c, struct err *err)
         die("out of memory");
     pthread_mutex_init(&w->lock, NULL);
     w->a = arena_create();
-    for (size_t i = 0; i < POOLS_MAX; i++) {
-        Str name = exchange_query_nth(c->x, "pool", i);
-        if (!name.p)
-            break;
-        vec_push(w->a, &w->wanted, str_dup(w->a, name));
-    }
     return socket_open(c, &wake_kind, w, err);
-}
-
-int worker_channel(struct call *c, struct err *err)
-{
-    UNUSED(c);
-    return err_set(err, ERR_NOT_FOUND, "Not Found");
 }

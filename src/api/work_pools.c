@@ -68,7 +68,7 @@ int pool_active_slots(struct call *c, Uuid pool_id, int64_t *ret, struct err *er
                : 0;
 }
 
-static int print(struct call *c, const struct work_pool *pool, struct err *err)
+int pool_print(struct call *c, const struct work_pool *pool, struct err *err)
 {
     static const char *const skip[] = {"status", "storage_configuration", NULL};
     int64_t active = INT_NONE;
@@ -97,7 +97,7 @@ static int print(struct call *c, const struct work_pool *pool, struct err *err)
 static int print_row(struct call *c, const void *rec, struct stmt *row, int extra, struct err *err)
 {
     UNUSED(row), UNUSED(extra);
-    return print(c, rec, err);
+    return pool_print(c, rec, err);
 }
 
 static int check_template(struct call *c, Str text, struct err *err)
@@ -168,22 +168,38 @@ static int fill_managed(struct call *c, struct work_pool *pool, struct err *err)
     return 0;
 }
 
+int pool_make(struct call *c, struct work_pool *pool, struct err *err)
+{
+    if (is_reserved(pool->name))
+        return err_set(err, ERR_FORBIDDEN, "Work pools whose name starts with 'prefect' are reserved.");
+    return check_template(c, pool->base_job_template, err) < 0 || fill_managed(c, pool, err) < 0 || insert(c, pool, err) < 0 ? -1 : 0;
+}
+
+int pool_set_template(struct call *c, struct work_pool *pool, Str template, struct err *err)
+{
+    if (check_template(c, template, err) < 0)
+        return -1;
+    pool->base_job_template = template;
+    pool->updated = c->now;
+    if (record_update(c->conn, &work_pool_resource, pool, (FieldSet)1 << work_pool__base_job_template | (FieldSet)1 << work_pool__updated, pool->id, err) < 0)
+        return -1;
+    pool_event(c, pool, "updated");
+    vec_push(c->a, &c->outbox.pools_changed, pool->id);
+    return 0;
+}
+
 int work_pools_create(struct call *c, struct err *err)
 {
     struct work_pool pool;
     if (call_parse(c, &work_pool_resource, CREATE, &pool, err) < 0)
         return -1;
-    if (is_reserved(pool.name))
-        return err_set(err, ERR_FORBIDDEN, "Work pools whose name starts with 'prefect' are reserved.");
-    if (check_template(c, pool.base_job_template, err) < 0 || fill_managed(c, &pool, err) < 0 || insert(c, &pool, err) < 0)
-        return -1;
-    return print(c, &pool, err);
+    return pool_make(c, &pool, err) < 0 ? -1 : pool_print(c, &pool, err);
 }
 
 int work_pools_read(struct call *c, struct err *err)
 {
     struct work_pool pool;
-    return pool_find(c, c->params[0], &pool, err) < 0 ? -1 : print(c, &pool, err);
+    return pool_find(c, c->params[0], &pool, err) < 0 ? -1 : pool_print(c, &pool, err);
 }
 
 int work_pools_filter(struct call *c, struct err *err)
@@ -382,7 +398,7 @@ int pool_due_runs(struct call *c, const struct work_pool *pool, const struct wor
     return 0;
 }
 
-static int load_queues(struct call *c, const struct work_pool *pool, const struct json *names, struct work_queue **ret, size_t *ret_n, struct err *err)
+int pool_queues(struct call *c, const struct work_pool *pool, const struct json *names, struct work_queue **ret, size_t *ret_n, struct err *err)
 {
     VEC(struct work_queue) list = {0};
     bool some = json_is(names, JSON_ARRAY) && names->array.n;
@@ -426,7 +442,7 @@ int work_pools_get_scheduled_flow_runs(struct call *c, struct err *err)
     struct work_queue *queues = NULL;
     size_t n = 0;
     if (call_page(c, &limit, &offset, err) < 0 || call_invalid(c, err) < 0 || pool_find(c, c->params[0], &pool, err) < 0 ||
-        load_queues(c, &pool, names, &queues, &n, err) < 0)
+        pool_queues(c, &pool, names, &queues, &n, err) < 0)
         return -1;
     DueRuns due = {0};
     Uuid *ids = arena_array(c->a, Uuid, n + 1);
@@ -451,6 +467,22 @@ int work_pools_get_scheduled_flow_runs(struct call *c, struct err *err)
 
 /* ---- workers ---- */
 
+int worker_heard(struct call *c, struct work_pool *pool, Str name, int64_t interval, struct err *err)
+{
+    struct worker w = {.id = uuid_v7(), .created = c->now, .updated = c->now, .name = name, .work_pool_id = pool->id, .last_heartbeat_time = c->now,
+                       .heartbeat_interval_seconds = interval, .status = STR("ONLINE")};
+    if (record_insert(c->conn, &worker_resource, &w,
+                      "ON CONFLICT (work_pool_id, name) DO UPDATE SET last_heartbeat_time = excluded.last_heartbeat_time,"
+                      " updated = excluded.updated, status = 'ONLINE',"
+                      " heartbeat_interval_seconds = coalesce(excluded.heartbeat_interval_seconds, worker.heartbeat_interval_seconds)",
+                      err) < 0)
+        return -1;
+    if (str_eqz(pool->status, "NOT_READY") && pool_set_status(c, pool, STR("READY"), err) < 0)
+        return -1;
+    outbox_alarm(&c->outbox, ALARM_FOREMAN, c->now + 3 * (interval == INT_NONE ? 30 : interval) * SEC);
+    return 0;
+}
+
 int workers_heartbeat(struct call *c, struct err *err)
 {
     Str name = call_str(c, "name");
@@ -460,17 +492,8 @@ int workers_heartbeat(struct call *c, struct err *err)
     struct work_pool pool;
     if (call_invalid(c, err) < 0 || pool_find(c, c->params[0], &pool, err) < 0)
         return -1;
-    struct worker w = {.id = uuid_v7(), .created = c->now, .updated = c->now, .name = name, .work_pool_id = pool.id, .last_heartbeat_time = c->now,
-                       .heartbeat_interval_seconds = interval, .status = STR("ONLINE")};
-    if (record_insert(c->conn, &worker_resource, &w,
-                      "ON CONFLICT (work_pool_id, name) DO UPDATE SET last_heartbeat_time = excluded.last_heartbeat_time,"
-                      " updated = excluded.updated, status = 'ONLINE',"
-                      " heartbeat_interval_seconds = coalesce(excluded.heartbeat_interval_seconds, worker.heartbeat_interval_seconds)",
-                      err) < 0)
+    if (worker_heard(c, &pool, name, interval, err) < 0)
         return -1;
-    if (str_eqz(pool.status, "NOT_READY") && pool_set_status(c, &pool, STR("READY"), err) < 0)
-        return -1;
-    outbox_alarm(&c->outbox, ALARM_FOREMAN, c->now + 3 * (interval == INT_NONE ? 30 : interval) * SEC);
     return call_empty(c, 204);
 }
 

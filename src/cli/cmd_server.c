@@ -84,6 +84,7 @@ static int start_options(struct cli *x, struct server_options *ret, struct err *
         .tls_key = option_or_setting(x, "tls-key", "server.tls_key_file"),
         .auth_string = settings_text(s, "server.api.auth_string"),
         .csrf = settings_bool(s, "server.api.csrf_protection_enabled"),
+        .cancelling_timeout = (Dur)(settings_number(s, "server.services.cancellation_cleanup.cancelling_timeout_seconds") * SEC),
         .allow_reset = settings_bool(s, "server.database.allow_reset"),
         .forget_secrets = args_flag(&x->args, "forget-secrets", false),
         .no_managed = !args_flag(&x->args, "managed", settings_bool(s, "server.managed")),

@@ -14,6 +14,7 @@ enum topic {
     TOPIC_POOL_DUE,       /* id: a work pool that has a run due now */
     TOPIC_POOL_CHANGED,   /* id: a work pool whose row changed or is gone */
     TOPIC_RUN_CANCELLING, /* id: a flow run that entered CANCELLING */
+    TOPIC_POOL_CLEANUP,   /* id: a work pool with something for a worker to clean up */
     TOPIC_COUNT,
 };
 #define TOPIC_BIT(t) (1u << (t))

@@ -2,6 +2,7 @@
 #include "services/ticks.h"
 
 #include "services/names.h"
+#include "store/cleanups.h"
 #include "store/concurrency.h"
 #include "store/state.h"
 
@@ -9,7 +10,6 @@
 #define LATE_BATCH 400
 #define PAUSE_BATCH 200
 #define CANCEL_BATCH 100
-#define CANCELLING_TIMEOUT (300 * SEC)
 #define SILENT_AFTER (60 * SEC)
 #define DEFAULT_HEARTBEAT 30
 #define AWAITING "AwaitingConcurrencySlot"
@@ -369,19 +369,25 @@ int tick_cancellation(struct tick *t, struct err *err)
         return -1;
     if (collect(t, db_query(t->conn, err,
                 "SELECT id FROM flow_run WHERE state_type IN ('PENDING', 'RUNNING', 'PAUSED', 'CANCELLING') AND state_type = 'CANCELLING'"
-                " AND state_timestamp < $1 LIMIT 100", "t", t->now - CANCELLING_TIMEOUT), &stuck, err) < 0)
+                " AND state_timestamp < $1 LIMIT 100", "t", t->now - t->ws->orchestration.cancelling_timeout), &stuck, err) < 0)
         return -1;
     for (size_t i = 0; i < stuck.n; i++) {
         struct state s = state_new(STATE_CANCELLED, STR_NONE, STR("Nobody confirmed the cancellation in time; the flow run counts as cancelled."), t->now);
-        if (propose(t, stuck.v[i], &s, POLICY_CORE, false, err) < 0)
+        if (propose(t, stuck.v[i], &s, POLICY_CORE, false, err) < 0 || cleanup_add(t->conn, stuck.v[i], t->now, &t->out, err) < 0)
             return -1;
     }
+    Time cleanup = TIME_NEVER;
+    if (cleanup_tick(t->conn, t->a, t->now, &t->out, &cleanup, err) < 0)
+        return -1;
     if (more || stuck.n == CANCEL_BATCH) {
         t->next = t->now;
         return 0;
     }
-    return tick_next(t, "SELECT min(state_timestamp) FROM flow_run WHERE state_type IN ('PENDING', 'RUNNING', 'PAUSED', 'CANCELLING') AND state_type = 'CANCELLING'",
-                     CANCELLING_TIMEOUT + MSEC, err);
+    if (tick_next(t, "SELECT min(state_timestamp) FROM flow_run WHERE state_type IN ('PENDING', 'RUNNING', 'PAUSED', 'CANCELLING') AND state_type = 'CANCELLING'",
+                  t->ws->orchestration.cancelling_timeout + MSEC, err) < 0)
+        return -1;
+    t->next = MIN(t->next, cleanup);
+    return 0;
 }
 
 const struct service services[ALARM_COUNT] = {
@@ -392,6 +398,6 @@ const struct service services[ALARM_COUNT] = {
     [ALARM_LEASE] = {"repossessor", ALARM_LEASE, SEC, tick_leases, "takes slots back whose holder fell silent"},
     [ALARM_FOREMAN] = {"foreman", ALARM_FOREMAN, SEC, tick_foreman, "sees which workers, pools, queues and deployments are there"},
     [ALARM_SLOT] = {"slot_waiters", ALARM_SLOT, 10 * MSEC, tick_slots, "lets runs that wait for a slot of their deployment try again when one is free"},
-    [ALARM_CANCEL] = {"cancellation_cleanup", ALARM_CANCEL, 100 * MSEC, tick_cancellation, "cancels what belongs to cancelled runs"},
+    [ALARM_CANCEL] = {"cancellation_cleanup", ALARM_CANCEL, 100 * MSEC, tick_cancellation, "cancels what belongs to cancelled runs, and has what they left running ended"},
     [ALARM_NAMES] = {"names", ALARM_NAMES, 100 * MSEC, tick_names, "indexes parts of flow runs' names"},
 };

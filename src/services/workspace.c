@@ -59,6 +59,7 @@ void workspace_tell(struct workspace *ws, const struct outbox *o)
     publish_ids(ws, TOPIC_POOL_DUE, o->pools_due.v, o->pools_due.n);
     publish_ids(ws, TOPIC_RUN_CANCELLING, o->runs_cancelling.v, o->runs_cancelling.n);
     publish_ids(ws, TOPIC_POOL_CHANGED, o->pools_changed.v, o->pools_changed.n);
+    publish_ids(ws, TOPIC_POOL_CLEANUP, o->pools_cleanup.v, o->pools_cleanup.n);
     if (o->tasks_scheduled.n && ws->task_queues)
         task_queues_add(ws->task_queues, o->tasks_scheduled.v, o->tasks_scheduled.n);
     if (o->runs_deleted.n)

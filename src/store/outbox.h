@@ -46,6 +46,7 @@ struct outbox {
     VEC(Uuid) pools_due;     /* work pools with a run that is due now: their workers are woken */
     VEC(Uuid) runs_cancelling; /* flow runs that entered CANCELLING */
     VEC(Uuid) pools_changed; /* work pools whose row changed */
+    VEC(Uuid) pools_cleanup; /* work pools with something for a worker to clean up */
     VEC(Uuid) runs_deleted;  /* flow runs that are gone: their logs go too */
     VEC(struct task_scheduled) tasks_scheduled; /* in their order (EnqueueScheduledTasks) */
     Time alarm[ALARM_COUNT]; /* TIME_NEVER: unchanged */

@@ -17,7 +17,7 @@ struct pool {
     bool told_unusable;
 };
 
-enum job_kind { JOB_DISCOVER, JOB_HEARTBEAT, JOB_REFRESH, JOB_POLL, JOB_SWEEP, JOB_CLAIM, JOB_CANCEL };
+enum job_kind { JOB_DISCOVER, JOB_HEARTBEAT, JOB_REFRESH, JOB_POLL, JOB_SWEEP, JOB_CLAIM, JOB_CANCEL, JOB_TEARDOWN };
 enum claim_stage { CLAIM_ASK, CLAIM_SUBMIT, CLAIM_FAIL };
 
 struct job {
@@ -30,7 +30,7 @@ struct job {
     /* A claim's: */
     enum claim_stage stage;
     Uuid transition, state;
-    char *flow_run; /* JSON text */
+    char *flow_run; /* JSON text; JOB_TEARDOWN: the message */
     char *why;      /* CLAIM_FAIL: the state's message */
     char *said;     /* CLAIM_FAIL: the line for the run's log; NULL once it is there */
     const char *final; /* its state type */
@@ -64,7 +64,9 @@ struct crew {
     struct pool *pools;
     struct slot *slots;
     size_t slot_count, slot_cap;
-    bool awake;         /* the wake socket is open */
+    struct wake *link;  /* NULL: not yet, or never */
+    bool awake;         /* the server tells of due runs and of cancellations */
+    bool linked;        /* heartbeats and the pool's changes go over the channel */
     bool ready;
     int event;          /* eventfd: the main thread should look again */
     bool failed;
@@ -94,6 +96,7 @@ void job_refresh(struct hand *h, struct pool *p);
 void job_poll(struct hand *h, struct pool *p);
 void job_sweep(struct hand *h, struct pool *p);
 void job_cancel(struct hand *h, struct job *j);
+void job_teardown(struct hand *h, struct job *j);
 void job_claim(struct hand *h, struct job *j);
 /* Claims that a worker before us began: gone on with, or dropped. */
 void claims_recover(struct hand *h);
@@ -108,7 +111,11 @@ bool is_passing_error(const struct err *err);
 int propose(struct hand *h, Uuid run, const char *type, const char *name, Str message, Uuid transition,
             const struct json **ret, struct err *err);
 
+/* Takes over what the API says of a pool. False where nobody here can serve it. */
+bool pool_take(struct crew *c, struct pool *p, const struct json *v);
+
 /* wake.c */
-struct wake;
 struct wake *wake_start(struct crew *c, struct err *err);
 void wake_stop(struct wake *w);
+/* One frame of the worker channel; nothing where it is closed. Any thread. */
+void wake_send(struct wake *w, const char *type, Str payload);

@@ -29,10 +29,10 @@ static Str pool_path(struct hand *h, const struct pool *p, const char *rest)
     return str_fmt(h->arena, "/work_pools/%.*s%s", STR_ARG(url_segment(h->arena, str_of(p->name))), rest);
 }
 
-/* Takes over what the API says of a pool. False where nobody here can serve it. */
-static bool pool_take(struct hand *h, struct pool *p, const struct json *v)
+bool pool_take(struct crew *c, struct pool *p, const struct json *v)
 {
-    struct crew *c = h->crew;
+    if (!json_is(v, JSON_OBJECT))
+        return p->driver;
     Str type = json_get_str(v, STR("type"));
     const struct json *template = json_getz(v, "base_job_template"), *paused = json_getz(v, "is_paused");
     const struct infra_driver *driver = infra_find(type);
@@ -117,7 +117,7 @@ void job_refresh(struct hand *h, struct pool *p)
     struct err err;
     bool first = !p->refreshed;
     if (client_json(h->api, h->arena, "GET", pool_path(h, p, ""), STR_NONE, &v, &err) == 0) {
-        if (!pool_take(h, p, v)) {
+        if (!pool_take(c, p, v)) {
             if (!p->told_unusable)
                 log_at(LOG_ERROR, "worker", "no driver for this kind of work pool", "pool=\"%s\" type=%s", p->name, p->type);
             p->told_unusable = true;
@@ -199,7 +199,7 @@ void job_discover(struct hand *h)
                 crew_add(c, (struct job){.kind = JOB_REFRESH, .pool = p}, 0);
                 crew_add(c, (struct job){.kind = JOB_SWEEP, .pool = p}, 0);
             } else {
-                (void)pool_take(h, p, v);
+                (void)pool_take(c, p, v);
             }
         }
         if (!json_is(list, JSON_ARRAY) || list->array.n < LIMIT_PAGE)
@@ -210,6 +210,11 @@ void job_discover(struct hand *h)
 
 void job_heartbeat(struct hand *h, struct pool *p)
 {
+    pthread_mutex_lock(&h->crew->lock);
+    bool linked = h->crew->linked;
+    pthread_mutex_unlock(&h->crew->lock);
+    if (linked)
+        return;
     AUTO(buf_free) struct buf b = BUF(4096);
     struct jw w = jw_on(&b);
     jw_object(&w);
@@ -438,4 +443,31 @@ void runs_adopt(struct crew *c)
         if (ours && crew_reserve(c, dirs.v[i].flow_run_id, NULL, &full))
             crew_started(c, dirs.v[i].flow_run_id, pid);
     }
+}
+
+/* A run that counts as cancelled though nobody said that it ended: what is left of it. */
+void job_teardown(struct hand *h, struct job *j)
+{
+    struct crew *c = h->crew;
+    struct err err;
+    const struct json *m = json_parse(h->arena, str_of(j->flow_run), &err);
+    Str where = json_str(json_path(m, "target.infrastructure_pid"));
+    struct infra_context cx = {.a = h->arena, .api = h->api, .host = &c->host};
+    const char *reason = NULL;
+    if (!j->pool->driver)
+        reason = "unsupported_worker_type";
+    else if (where.n && j->pool->driver->cancel(&cx, j->run, where, 30 * SEC, &err) < 0 && err.code != ERR_NOT_FOUND)
+        reason = err.code == ERR_FORBIDDEN ? "infrastructure_not_available" : "handler_failed";
+    log_at(LOG_INFO, "worker", reason ? "what is left of a cancelled run is for another" : "what was left of a cancelled run is ended",
+           "flow_run=%s infrastructure=%.*s%s%s", uuid_text(j->run).s, STR_ARG(where), reason ? " why=" : "", reason ? reason : "");
+    AUTO(buf_free) struct buf b = BUF(4096);
+    struct jw w = jw_on(&b);
+    jw_object(&w);
+    jw_kstr(&w, "message_id", json_get_str(m, STR("message_id")));
+    jw_kstr(&w, "reservation_token", json_get_str(m, STR("reservation_token")));
+    if (reason)
+        jw_kz(&w, "reason", reason);
+    jw_end(&w);
+    wake_send(c->link, reason ? "cleanup.release.v1" : "cleanup.ack.v1", buf_view(&b));
+    free(TAKE(j->flow_run));
 }

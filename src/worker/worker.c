@@ -173,6 +173,9 @@ static void do_job(struct hand *h, struct job *j)
     case JOB_CANCEL:
         job_cancel(h, j);
         break;
+    case JOB_TEARDOWN:
+        job_teardown(h, j);
+        break;
     }
 }
 
@@ -299,16 +302,26 @@ static void begin_drain(struct crew *c)
     pthread_mutex_unlock(&c->lock);
 }
 
+/* Once the pool is known. */
+static void start_link(struct crew *c)
+{
+    struct err why;
+    struct wake *w = wake_start(c, &why);
+    if (!w)
+        log_at(LOG_WARN, "worker", "no socket to the server, polling", "error=\"%s\"", why.text);
+}
+
 /* Timers, signals, supervisors: until it is told to stop. */
 static void main_loop(struct crew *c, int signals)
 {
     Dur now = time_monotonic();
     struct timers t = {.poll = now + c->o.poll_every, .sweep = now + SEC, .discover = now + c->o.heartbeat_every};
     int asked = 0;
-    bool started_once = false;
+    bool started_once = false, linking = false;
     for (;;) {
         Dur next = tick(c, &t);
         pthread_mutex_lock(&c->lock);
+        bool link = c->ready && !linking && !c->o.run_once && !c->draining;
         size_t n = 2, slots = c->slot_count;
         bool polls = false;
         for (struct pool *p = c->pools; p; p = p->next)
@@ -329,6 +342,10 @@ static void main_loop(struct crew *c, int signals)
         if (stop) {
             free(f);
             return;
+        }
+        if (link) {
+            linking = true;
+            start_link(c);
         }
         Dur left = next - time_monotonic();
         int ms = left <= 0 ? 0 : (int)MIN(left / MSEC + 1, 60000);
@@ -467,12 +484,7 @@ int worker_main(const struct worker_options *o, struct err *err)
             die("cannot start the worker's threads");
     }
     pthread_attr_destroy(&attr);
-    struct wake *wake = NULL;
-    struct err why;
-    if (!o->run_once && !(wake = wake_start(&c, &why)))
-        log_at(LOG_WARN, "worker", "no wake socket, polling", "error=\"%s\"", why.text);
     main_loop(&c, signals);
-    wake_stop(wake);
     pthread_mutex_lock(&c.lock);
     c.quit = true;
     pthread_cond_broadcast(&c.wake);
@@ -482,6 +494,7 @@ int worker_main(const struct worker_options *o, struct err *err)
         client_free(hands[i].api);
         arena_free(hands[i].arena);
     }
+    wake_stop(c.link);
     int rc = 0;
     if (c.failed) {
         *err = c.fatal;

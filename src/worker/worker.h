@@ -1,8 +1,8 @@
 /* worker/worker.h: from "a run is due" to "its process is started": the worker's loop.
  *
  * One process serves one pool, or (managed) every pool whose type ends in ":managed". It speaks HTTP and WebSocket
- * with the server alone, so that it serves Prefect's as well. A socket to /millpond/wake tells it of due runs and of
- * cancellations at once; where the server has no such thing it polls.
+ * with the server alone, so that it serves Prefect's as well. Over a socket (wake.c) it sends its
+ * heartbeats and is told of due runs and of cancellations at once; where the server has no such thing it polls.
  *
  * A main thread keeps the timers, the signals and the runs' supervisors; a few others do what blocks, a job
  * each: look for runs, claim and submit one, cancel one, say that the worker lives. A claim is made known on disk before it is

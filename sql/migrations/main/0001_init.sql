@@ -441,6 +441,24 @@ CREATE TABLE flow_run_notification_policy (
 );
 CREATE INDEX flow_run_notification_policy_block ON flow_run_notification_policy (block_document_id);
 
+-- What is left of runs that count as cancelled though nobody ended them: given to the pool's workers over their channel.
+-- worker, lease: who has it, and until when; afterwards who had it last, to whom it is not given before `again`.
+CREATE TABLE worker_cleanup (
+    id uuid NOT NULL PRIMARY KEY,
+    created bigint NOT NULL,
+    work_pool_id uuid NOT NULL REFERENCES work_pool (id) ON DELETE CASCADE,
+    work_queue_id uuid,
+    flow_run_id uuid NOT NULL,
+    infrastructure_pid text,
+    deliveries bigint NOT NULL,
+    token text,
+    worker text,
+    lease bigint,
+    again bigint NOT NULL,
+    dead bigint NOT NULL
+);
+CREATE INDEX worker_cleanup_pool ON worker_cleanup (work_pool_id, dead, created);
+
 -- Named values of the server's own.
 CREATE TABLE configuration (
     key text NOT NULL PRIMARY KEY,

@@ -10,7 +10,7 @@ static const struct resource *const resources[] = {
     &saved_search_resource, &notification_policy_resource, &automation_resource,
 };
 /* Tables that no body of a request names: written with ON CONFLICT, or with ids that we make. */
-static const char *const inner[] = {"flow_run_tag", "flow_run_tally", "flow_run_name", "flow_run_name_mark", "flow_run_name_gone", "flow_run_state", "task_run_state", "task_run_state_cache", "concurrency_lease", "block_document_reference", "automation_related_resource", "configuration",
+static const char *const inner[] = {"flow_run_tag", "flow_run_tally", "flow_run_name", "flow_run_name_mark", "flow_run_name_gone", "flow_run_state", "task_run_state", "task_run_state_cache", "concurrency_lease", "block_document_reference", "automation_related_resource", "configuration", "worker_cleanup",
                                     "schema_version"};
 
 static const char *const catalogue[] = {

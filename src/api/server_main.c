@@ -5,6 +5,7 @@
 #include "api/server.h"
 #include "assets/assets.h"
 #include "base/log.h"
+#include "base/settle.h"
 #include "events/store.h"
 #include "services/alarms.h"
 #include "services/recorder.h"
@@ -180,6 +181,7 @@ static int reopen_log(const struct server_options *o, struct err *err)
  * opens the log anew. */
 static void wait_for_stop(const struct server_options *o, const sigset_t *set, struct workspace *ws, struct child *child, const char *url)
 {
+    bool settled = false;
     for (;;) {
         bool none = !o->no_managed && !child->pid;
         if (none && !child->wanted)
@@ -187,7 +189,13 @@ static void wait_for_stop(const struct server_options *o, const sigset_t *set, s
         if (none && child->wanted && time_now() - child->started >= SEC)
             child_start(child, o, url);
         struct timespec tick = {.tv_sec = child->wanted ? 1 : POOLS_LOOK};
-        int sig = !o->no_managed && !child->pid ? sigtimedwait(set, NULL, &tick) : sigwaitinfo(set, NULL);
+        if (!settled)
+            tick.tv_sec = 1;
+        int sig = !settled || (!o->no_managed && !child->pid) ? sigtimedwait(set, NULL, &tick) : sigwaitinfo(set, NULL);
+        if (sig < 0 && !settled) {
+            memory_settle();
+            settled = true;
+        }
         if (sig == SIGTERM || sig == SIGINT)
             return;
         if (sig == SIGHUP) {

@@ -2,6 +2,7 @@
 
 #include "base/limits.h"
 #include "http/curl_lazy.h"
+#include "http/plain.h"
 
 #include <errno.h>
 #include <time.h>
@@ -12,6 +13,8 @@
 
 struct client {
     struct arena *arena; /* the options' texts */
+    struct plain plain;
+    bool by_plain;       /* http:// without a proxy: libcurl is not needed unless it redirects */
     CURL *curl;
     Str shown_url;       /* as given, for messages */
     Str base_url;        /* what curl gets */
@@ -21,9 +24,7 @@ struct client {
     Str user_agent;
     Str ws_token;
     Str extra_headers; /* of the options */
-    struct curl_slist *headers;       /* of every call */
-    struct curl_slist *json_headers;  /* of calls with a body */
-    struct curl_slist *csrf_headers, *csrf_json_headers; /* the same with the token; NULL until one is asked for */
+    Str csrf_token, csrf_client; /* STR_NONE until one is asked for */
     const char *ca_file;
     bool tls_insecure, repeat_posts;
     Dur timeout, backoff;
@@ -37,6 +38,9 @@ struct client {
 struct transfer {
     struct buf body;
     Dur retry_after;
+    int status;
+    bool json;       /* by its Content-Type */
+    const char *why; /* where there is no answer */
 };
 #define TRANSFER ((struct transfer){.body = BUF(LIMIT_REPLY), .retry_after = -1})
 
@@ -61,14 +65,6 @@ static Str base64(struct arena *a, Str s)
     return (Str){out, (size_t)(p - out)};
 }
 
-static void header_add(struct curl_slist **list, const char *line)
-{
-    struct curl_slist *longer = curl_slist_append(*list, line);
-    if (!longer)
-        die("out of memory");
-    *list = longer;
-}
-
 /* A value that would end its header line is no value. */
 static bool header_safe(Str s)
 {
@@ -78,27 +74,24 @@ static bool header_safe(Str s)
     return true;
 }
 
-static struct curl_slist *header_list(struct client *c, Str extra, bool with_body, Str csrf_token, Str csrf_client)
+/* The lines of a call, each ending in "\r\n". */
+static Str header_lines(const struct client *c, struct buf *b, bool with_body)
 {
-    struct arena *a = c->arena;
-    struct curl_slist *list = NULL;
-    header_add(&list, "X-PREFECT-API-VERSION: " API_VERSION);
-    header_add(&list, "Accept: application/json, */*;q=0.5");
-    header_add(&list, "Expect:");
+    buf_z(b, "X-PREFECT-API-VERSION: " API_VERSION "\r\nAccept: application/json, */*;q=0.5\r\n");
+    buf_fmt(b, "User-Agent: %.*s\r\n", STR_ARG(c->user_agent));
     if (with_body)
-        header_add(&list, "Content-Type: application/json");
+        buf_z(b, "Content-Type: application/json\r\n");
     if (c->auth_header.p)
-        header_add(&list, str_z(a, c->auth_header));
+        buf_fmt(b, "%.*s\r\n", STR_ARG(c->auth_header));
+    Str extra = c->extra_headers;
     for (Str line; str_cut(&extra, '\n', &line);) {
         line = str_trim(line);
         if (line.n && header_safe(line) && memchr(line.p, ':', line.n))
-            header_add(&list, str_z(a, line));
+            buf_fmt(b, "%.*s\r\n", STR_ARG(line));
     }
-    if (csrf_token.p) {
-        header_add(&list, str_fmt(a, "Prefect-Csrf-Token: %.*s", STR_ARG(csrf_token)).p);
-        header_add(&list, str_fmt(a, "Prefect-Csrf-Client: %.*s", STR_ARG(csrf_client)).p);
-    }
-    return list;
+    if (c->csrf_token.p)
+        buf_fmt(b, "Prefect-Csrf-Token: %.*s\r\nPrefect-Csrf-Client: %.*s\r\n", STR_ARG(c->csrf_token), STR_ARG(c->csrf_client));
+    return buf_view(b);
 }
 
 /* Whether the host of an http URL is this machine. */
@@ -138,32 +131,44 @@ static size_t on_body(char *p, size_t size, size_t n, void *user)
     return t->body.overflow ? 0 : size * n;
 }
 
+/* Seconds, or a date; -1 where it is neither. */
+static Dur retry_after_of(Str value)
+{
+    double seconds;
+    if (str_double(value, &seconds))
+        return seconds >= 0 && seconds < 1e9 ? (Dur)(seconds * 1e6) : -1;
+    char text[64];
+    struct tm tm = {0};
+    snprintf(text, sizeof text, "%.*s", STR_ARG(value));
+    if (!strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm))
+        return -1;
+    return MAX((Dur)0, (Dur)timegm(&tm) * SEC - time_now());
+}
+
 static size_t on_header(char *p, size_t size, size_t n, void *user)
 {
     struct transfer *t = user;
     Str line = {p, size * n}, name;
     if (str_starts(line, STR("HTTP/")))
         t->retry_after = -1; /* of the last answer only */
-    double seconds;
-    if (str_cut(&line, ':', &name) && str_ieq(name, STR("retry-after"))) {
-        Str value = str_trim(line);
-        if (str_double(value, &seconds)) {
-            if (seconds >= 0 && seconds < 1e9)
-                t->retry_after = (Dur)(seconds * 1e6);
-        } else {
-            char date[64];
-            snprintf(date, sizeof date, "%.*s", STR_ARG(value));
-            time_t when = curl_getdate(date, NULL);
-            if (when >= 0)
-                t->retry_after = MAX((Dur)0, (Dur)when * SEC - time_now());
-        }
-    }
+    if (str_cut(&line, ':', &name) && str_ieq(name, STR("retry-after")))
+        t->retry_after = retry_after_of(str_trim(line));
     return size * n;
+}
+
+static bool names_proxy(void)
+{
+    static const char *const names[] = {"http_proxy", "all_proxy", "ALL_PROXY"};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        const char *v = getenv(names[i]);
+        if (v && *v)
+            return true;
+    }
+    return false;
 }
 
 struct client *client_create(const struct client_options *o)
 {
-    curl_lazy_load();
     struct arena *a = arena_create();
     struct client *c = arena_new(a, struct client);
     c->arena = a;
@@ -196,8 +201,7 @@ struct client *client_create(const struct client_options *o)
     c->waiting = o->waiting;
     c->user = o->user;
     c->extra_headers = o->headers.p ? copy(a, o->headers) : STR("");
-    c->headers = header_list(c, c->extra_headers, /* with_body= */ false, STR_NONE, STR_NONE);
-    c->json_headers = header_list(c, c->extra_headers, /* with_body= */ true, STR_NONE, STR_NONE);
+    c->by_plain = plain_init(&c->plain, c->base_url, c->socket) && (c->local || !names_proxy());
     return c;
 }
 
@@ -207,10 +211,7 @@ void client_free(struct client *c)
         return;
     if (c->curl)
         curl_easy_cleanup(c->curl);
-    curl_slist_free_all(c->headers);
-    curl_slist_free_all(c->json_headers);
-    curl_slist_free_all(c->csrf_headers);
-    curl_slist_free_all(c->csrf_json_headers);
+    plain_clear(&c->plain);
     arena_free(c->arena);
 }
 
@@ -232,9 +233,12 @@ static int on_waiting(void *user, curl_off_t down_all, curl_off_t down, curl_off
     return 0;
 }
 
-/* One try. The easy handle is reset but keeps its connection, DNS and TLS caches. */
-static CURLcode transfer_run(struct client *c, const char *method, const char *url, Str body, struct transfer *t)
+enum outcome { ANSWERED, NO_HOST, NO_CONNECTION, BROKE, FAILED };
+
+/* The easy handle is reset but keeps its connection, DNS and TLS caches. */
+static enum outcome by_curl(struct client *c, const char *method, const char *url, Str body, struct transfer *t)
 {
+    curl_lazy_load();
     if (!c->curl && !(c->curl = curl_easy_init()))
         die("out of memory");
     CURL *h = c->curl;
@@ -249,7 +253,6 @@ static CURLcode transfer_run(struct client *c, const char *method, const char *u
     curl_easy_setopt(h, CURLOPT_POSTREDIR, (long)CURL_REDIR_POST_ALL);
     curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, (long)(c->timeout / MSEC));
     curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, (long)(MIN(c->timeout, 10 * SEC) / MSEC));
-    curl_easy_setopt(h, CURLOPT_USERAGENT, c->user_agent.p);
     curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(h, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
@@ -273,9 +276,16 @@ static CURLcode transfer_run(struct client *c, const char *method, const char *u
     }
     if ((get && body.p) || (!get && !post))
         curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
-    struct curl_slist *plain = c->csrf_headers ? c->csrf_headers : c->headers;
-    struct curl_slist *typed = c->csrf_json_headers ? c->csrf_json_headers : c->json_headers;
-    curl_easy_setopt(h, CURLOPT_HTTPHEADER, body.p ? typed : plain);
+    AUTO(buf_free) struct buf lines = BUF((size_t)1 << 20);
+    Str rest = header_lines(c, &lines, body.p != NULL);
+    struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
+    AUTO(arena_freep) struct arena *a = arena_create();
+    for (Str line; headers && str_cut(&rest, '\n', &line);)
+        if (str_trim(line).n)
+            headers = curl_slist_append(headers, str_z(a, str_trim(line)));
+    if (!headers)
+        die("out of memory");
+    curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
     if (c->waiting) {
         curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
         curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_waiting);
@@ -283,8 +293,64 @@ static CURLcode transfer_run(struct client *c, const char *method, const char *u
     }
     buf_reset(&t->body);
     t->retry_after = -1;
-    return curl_easy_perform(h);
+    CURLcode code = curl_easy_perform(h);
+    curl_slist_free_all(headers);
+    if (code == CURLE_OK) {
+        long status = 0;
+        const char *type = NULL;
+        curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &status);
+        curl_easy_getinfo(h, CURLINFO_CONTENT_TYPE, &type);
+        t->status = (int)status;
+        t->json = type && strstr(type, "json");
+        return ANSWERED;
+    }
+    t->why = curl_easy_strerror(code);
+    switch ((int)code) {
+    case CURLE_COULDNT_CONNECT:
+        return NO_CONNECTION;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        return NO_HOST;
+    case CURLE_GOT_NOTHING:
+    case CURLE_RECV_ERROR:
+    case CURLE_SEND_ERROR:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_OPERATION_TIMEDOUT:
+        return BROKE;
+    default:
+        return FAILED;
+    }
 }
+
+static void on_plain_waiting(void *user)
+{
+    struct client *c = user;
+    c->waiting(c->user, time_monotonic() - c->begun);
+}
+
+/* One try. */
+static enum outcome transfer_run(struct client *c, const char *method, const char *url, Str body, struct transfer *t)
+{
+    if (!c->by_plain)
+        return by_curl(c, method, url, body, t);
+    static const enum outcome outcomes[] = {
+        [PLAIN_OK] = ANSWERED, [PLAIN_NO_HOST] = NO_HOST, [PLAIN_NO_CONNECT] = NO_CONNECTION, [PLAIN_BROKE] = BROKE, [PLAIN_BAD] = FAILED};
+    Str target = str_sub(str_of(url), sizeof "http://" - 1, SIZE_MAX);
+    size_t n = 0;
+    while (n < target.n && !strchr("/?", target.p[n]))
+        n++;
+    AUTO(buf_free) struct buf lines = BUF((size_t)1 << 20);
+    struct plain_answer answer = {0};
+    enum plain_result r = plain_call(&c->plain, method, str_sub(target, n, SIZE_MAX), header_lines(c, &lines, body.p != NULL), body, c->timeout,
+                                     c->waiting ? on_plain_waiting : NULL, c, &t->body, &answer, &t->why);
+    if (r == PLAIN_OK && (answer.status / 100 == 3 && answer.status != 304))
+        return by_curl(c, method, url, body, t); /* it knows how to follow */
+    t->status = answer.status;
+    t->json = strstr(answer.type, "json");
+    t->retry_after = answer.retry_after[0] ? retry_after_of(str_of(answer.retry_after)) : -1;
+    return outcomes[r];
+}
+
 
 static void pause_for(struct client *c, Dur d)
 {
@@ -306,17 +372,6 @@ static Dur backoff(const struct client *c, int n)
     return (Dur)((double)MIN(d, PAUSE_MAX) * (0.8 + 0.4 * random_double()));
 }
 
-static bool never_arrived(CURLcode code)
-{
-    return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY;
-}
-
-static bool connection_broke(CURLcode code)
-{
-    return code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR ||
-           code == CURLE_PARTIAL_FILE || code == CURLE_OPERATION_TIMEDOUT;
-}
-
 /* Whether sending it twice does no more than sending it once. */
 static bool repeatable(const struct client *c, const char *method, Str path)
 {
@@ -328,31 +383,29 @@ static bool repeatable(const struct client *c, const char *method, Str path)
 
 /* Tries until there is an answer that is not "later", or the tries are used up. */
 static int call_with_retries(struct client *c, const char *method, const char *url, Str path, Str body,
-                             struct transfer *t, long *ret_status, struct err *err)
+                             struct transfer *t, struct err *err)
 {
     c->begun = time_monotonic();
     for (int n = 0;; n++) {
-        CURLcode code = transfer_run(c, method, url, body, t);
+        enum outcome got = transfer_run(c, method, url, body, t);
         Dur pause = backoff(c, n);
-        if (code == CURLE_OK) {
-            curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, ret_status);
-            bool later = *ret_status == 408 || *ret_status == 429 || *ret_status == 502 || *ret_status == 503;
+        if (got == ANSWERED) {
+            bool later = t->status == 408 || t->status == 429 || t->status == 502 || t->status == 503;
             if (!later || n >= c->retries || t->retry_after > RETRY_AFTER_MAX)
                 return 0;
             if (t->retry_after >= 0)
                 pause = (Dur)((double)t->retry_after * (1 + 0.2 * random_double()));
         } else {
-            bool again = never_arrived(code) ? n < c->connect_retries
-                                             : connection_broke(code) && repeatable(c, method, path) && n < c->retries;
+            bool again = got == NO_HOST || got == NO_CONNECTION ? n < c->connect_retries
+                                                                : got == BROKE && repeatable(c, method, path) && n < c->retries;
             if (!again) {
-                const char *why = curl_easy_strerror(code);
                 if (t->body.overflow)
                     return err_set(err, ERR_TOO_LARGE, "%s %.*s%.*s: the answer is over %zu MB", method,
                                    STR_ARG(c->shown_url), STR_ARG(path), LIMIT_REPLY >> 20);
-                if (code == CURLE_COULDNT_CONNECT)
+                if (got == NO_CONNECTION)
                     return err_set(err, ERR_IO, "no server answers at %.*s: is it running, and is this its address?",
                                    STR_ARG(c->shown_url));
-                return err_set(err, ERR_IO, "%s %.*s%.*s: %s", method, STR_ARG(c->shown_url), STR_ARG(path), why);
+                return err_set(err, ERR_IO, "%s %.*s%.*s: %s", method, STR_ARG(c->shown_url), STR_ARG(path), t->why);
             }
         }
         pause_for(c, pause);
@@ -366,18 +419,15 @@ static int csrf_fetch(struct client *c, struct arena *a, struct err *err)
     Str path = str_fmt(a, "/csrf-token?client=%s", id.s);
     Str url = str_fmt(a, "%.*s%.*s", STR_ARG(c->base_url), STR_ARG(path));
     AUTO(transfer_clear) struct transfer t = TRANSFER;
-    long status = 0;
-    if (call_with_retries(c, "GET", url.p, path, STR_NONE, &t, &status, err) < 0)
+    if (call_with_retries(c, "GET", url.p, path, STR_NONE, &t, err) < 0)
         return -1;
     struct err ignored;
     const struct json *v = json_parse(a, buf_view(&t.body), &ignored);
     Str token = json_get_str(v, STR("token"));
-    if (status != 200 || !token.n || !header_safe(token))
-        return err_set(err, ERR_FORBIDDEN, "the server wants a CSRF token, but gives none (it answered %ld)", status);
-    curl_slist_free_all(c->csrf_headers);
-    curl_slist_free_all(c->csrf_json_headers);
-    c->csrf_headers = header_list(c, c->extra_headers, /* with_body= */ false, token, str_of(id.s));
-    c->csrf_json_headers = header_list(c, c->extra_headers, /* with_body= */ true, token, str_of(id.s));
+    if (t.status != 200 || !token.n || !header_safe(token))
+        return err_set(err, ERR_FORBIDDEN, "the server wants a CSRF token, but gives none (it answered %d)", t.status);
+    c->csrf_token = str_dup(c->arena, token);
+    c->csrf_client = str_dup(c->arena, str_of(id.s));
     return 0;
 }
 
@@ -386,17 +436,14 @@ int client_call(struct client *c, struct arena *a, const char *method, Str path,
 {
     Str url = str_fmt(a, "%.*s%.*s", STR_ARG(c->base_url), STR_ARG(path));
     AUTO(transfer_clear) struct transfer t = TRANSFER;
-    long status = 0;
-    if (call_with_retries(c, method, url.p, path, body, &t, &status, err) < 0)
+    if (call_with_retries(c, method, url.p, path, body, &t, err) < 0)
         return -1;
-    if (status == 403 && str_find(buf_view(&t.body), STR("CSRF")) >= 0) {
-        if (csrf_fetch(c, a, err) < 0 || call_with_retries(c, method, url.p, path, body, &t, &status, err) < 0)
+    if (t.status == 403 && str_find(buf_view(&t.body), STR("CSRF")) >= 0) {
+        if (csrf_fetch(c, a, err) < 0 || call_with_retries(c, method, url.p, path, body, &t, err) < 0)
             return -1;
     }
-    struct response r = {.status = (int)status, .body = str_dup(a, buf_view(&t.body)), .retry_after = t.retry_after};
-    const char *type = NULL;
-    curl_easy_getinfo(c->curl, CURLINFO_CONTENT_TYPE, &type);
-    if (r.body.n && type && strstr(type, "json")) {
+    struct response r = {.status = t.status, .body = str_dup(a, buf_view(&t.body)), .retry_after = t.retry_after};
+    if (r.body.n && t.json) {
         r.json = json_parse(a, r.body, err);
         if (!r.json)
             return err_wrap(err, "%s %.*s%.*s: the answer says it is JSON, but is not", method,

@@ -1,4 +1,5 @@
-/* http/client.h: a blocking HTTP client on libcurl that keeps its connection, for command line and worker.
+/* http/client.h: a blocking HTTP client that keeps its connection, for command line and worker: plain.h for
+ * http://, libcurl where there is TLS, a proxy or a redirect.
  *
  * Not thread-safe: a client a thread. Knows the API's habits: JSON in and out, authorization, CSRF token only after
  * a 403 asks for one. Tries again (exponential pauses with jitter, or Retry-After) on 408, 429, 502, 503, on a

@@ -19,8 +19,7 @@
     X(curl_easy_getinfo)                                                                                               \
     X(curl_easy_strerror)                                                                                              \
     X(curl_slist_append)                                                                                               \
-    X(curl_slist_free_all)                                                                                             \
-    X(curl_getdate)
+    X(curl_slist_free_all)
 
 struct curl_lazy {
 #define X(fn) __typeof__(&fn) fn##_;
@@ -43,4 +42,3 @@ void curl_lazy_load(void);
 #define curl_easy_strerror curl_lazy.curl_easy_strerror_
 #define curl_slist_append curl_lazy.curl_slist_append_
 #define curl_slist_free_all curl_lazy.curl_slist_free_all_
-#define curl_getdate curl_lazy.curl_getdate_

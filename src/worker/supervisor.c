@@ -13,9 +13,11 @@
 
 #include "assets/assets.h"
 #include "base/log.h"
+#include "base/settle.h"
 #include "worker/supervised.h"
 #include "worker/supervisor_int.h"
 
+#define SETTLE_AFTER (2 * SEC)
 #define DRAIN (2 * SEC) /* after the end: for what is still in the pipes */
 #define HOLD (500 * MSEC) /* a traceback that does not go on is one */
 #define RECORD_MAX ((size_t)1 << 20)
@@ -214,9 +216,13 @@ bool supervisor_wait(struct supervisor *s, Dur d)
 
 void supervisor_watch(struct supervisor *s)
 {
-    Dur drain_until = 0;
+    Dur drain_until = 0, settle_at = time_monotonic() + SETTLE_AFTER; /* 0: done */
     for (;;) {
         Dur now = time_monotonic();
+        if (settle_at && now >= settle_at) {
+            memory_settle(); /* a long run: what is left of its supervisor is small */
+            settle_at = 0;
+        }
         if (s->stop_at && now >= s->stop_at)
             stop(s, STOP_TIME_LIMIT);
         if (s->kill_at && now >= s->kill_at && !s->exited && !s->killed) {
@@ -238,7 +244,7 @@ void supervisor_watch(struct supervisor *s)
             {.fd = room ? s->streams[1].fd : -1, .events = POLLIN},
             {.fd = control_poll(&s->control), .events = POLLIN},
         };
-        int ms = wait_ms(s->stop_at, wait_ms(s->exited ? drain_until : s->killed ? 0 : s->kill_at, -1));
+        int ms = wait_ms(s->stop_at, wait_ms(s->exited ? drain_until : s->killed ? 0 : s->kill_at, wait_ms(settle_at, -1)));
         if (!room && open)
             ms = ms < 0 ? 20 : MIN(ms, 20);
         if (held)

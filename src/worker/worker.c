@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/settle.h"
 #include "worker/crew.h"
 #include "worker/supervised.h"
 
@@ -318,6 +319,7 @@ static void main_loop(struct crew *c, int signals)
     struct timers t = {.poll = now + c->o.poll_every, .sweep = now + SEC, .discover = now + c->o.heartbeat_every};
     int asked = 0;
     bool started_once = false, linking = false;
+    Dur settle_at = now + 2 * SEC; /* 0: done */
     for (;;) {
         Dur next = tick(c, &t);
         pthread_mutex_lock(&c->lock);
@@ -351,7 +353,13 @@ static void main_loop(struct crew *c, int signals)
         int ms = left <= 0 ? 0 : (int)MIN(left / MSEC + 1, 60000);
         if (c->o.run_once)
             ms = MIN(ms, 50);
+        if (settle_at)
+            ms = MIN(ms, 500);
         poll(f, n, ms);
+        if (settle_at && time_monotonic() > settle_at) {
+            memory_settle();
+            settle_at = 0;
+        }
         uint64_t count;
         while (f[0].revents && read(c->event, &count, sizeof count) > 0)
             ;

@@ -51,7 +51,7 @@ void cli_say(struct cli *x, const char *fmt, ...)
     va_end(ap);
 }
 
-static void message(struct cli *x, const char *style, const char *fmt, va_list ap)
+PRINTF_LIKE(3, 0) static void message(struct cli *x, const char *style, const char *fmt, va_list ap)
 {
     Str rest = str_vfmt(x->a, fmt, ap), line;
     bool wrap = x->width && settings_bool(x->settings, "cli.wrap_lines");

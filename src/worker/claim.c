@@ -279,7 +279,7 @@ void job_claim(struct hand *h, struct job *j)
         (void)uuid_parse(json_get_str(state, STR("id")), &j->state);
         j->stage = CLAIM_SUBMIT;
         j->tries = 0;
-        /* fall through */
+        __attribute__((fallthrough));
     case CLAIM_SUBMIT:
         if (submit(h, j, &err) == 0) {
             claim_forget(h, j->run);

@@ -256,7 +256,7 @@ static void watch(const struct link *l, struct pollfd *in, struct pollfd *out)
         return;
     case STAGE_CONNECTING:
         *in = (struct pollfd){.fd = l->in};
-        /* fall through */
+        __attribute__((fallthrough));
     case STAGE_ASKED:
         *out = (struct pollfd){.fd = l->out, .events = POLLOUT};
         return;

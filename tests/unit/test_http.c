@@ -275,7 +275,6 @@ static void test_chunked_and_slow(void **state)
 static void test_too_slow(void **state)
 {
     UNUSED(state);
-    AUTO(arena_freep) struct arena *a = arena_create();
     int fd = dial();
     say(fd, STR("POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"));
     Dur start = time_monotonic();

@@ -3,7 +3,7 @@ BUILD ?= build
 PEER  := $(BUILD)/peer-3.8.8
 PREFIX ?= /usr/local
 
-.PHONY: all build deps test test-asan bench tutorial install clean format
+.PHONY: all build deps test test-asan fuzz bench tutorial install clean format
 
 all: build
 
@@ -25,6 +25,10 @@ test-asan: deps
 	@[ -d build-asan ] || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@ninja -C build-asan --quiet && meson test -C build-asan --suite unit --suite fuzz --no-rebuild -q
 
+# Looks for inputs that break something: SECONDS on each target, or on TARGETS alone. What is found is in build-fuzz/found; it joins tests/fuzz/corpus.
+fuzz: deps
+	@tests/fuzz/run.sh build-fuzz $(or $(SECONDS),60) $(TARGETS)
+
 bench: deps build
 	@tools/peer.sh $(PEER) 3.8.8
 	@bench/run.py --build $(BUILD) --peer $(PEER) $(BENCH_ARGS)
@@ -45,4 +49,4 @@ format:
 	@clang-format -i $$(git ls-files '*.c' '*.h' ':!src/model/filters.c')
 
 clean:
-	rm -rf build build-asan
+	rm -rf build build-asan build-fuzz build-tsan

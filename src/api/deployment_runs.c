@@ -154,7 +154,7 @@ int deployments_create_flow_run_bulk(struct call *c, struct err *err)
         if (db_savepoint(c->conn, err) < 0)
             return -1;
         bool failed = create_one(c, &d, &asked[i], &run, &why) < 0;
-        if (failed && why.code == ERR_DB) {
+        if (failed && (why.code == ERR_DB || why.code == ERR_DISK)) {
             *err = why;
             return -1;
         }

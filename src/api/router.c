@@ -267,6 +267,11 @@ static void reply_error(struct call *c, const struct err *as_it_came)
         exchange_add_header(c->x, "Retry-After", STR("1"));
         reply_text(c->x, 503, "exception_message", "Service Unavailable");
         break;
+    case ERR_DISK: /* in our words: nothing in them tells of the machine */
+        log_at(LOG_WARN, "api", "database not written", "path=%.*s error=\"%s\"", STR_ARG(exchange_path(c->x)), err->text);
+        exchange_add_header(c->x, "Retry-After", STR("1"));
+        reply_text(c->x, 503, "exception_message", err->text);
+        break;
     case ERR_BUSY:
         exchange_add_header(c->x, "Retry-After", STR("1"));
         reply_text(c->x, 503, "exception_message", "Service Unavailable");

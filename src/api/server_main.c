@@ -98,7 +98,7 @@ static int workspace_open(struct arena *a, const struct server_options *o, struc
 /* It is started with the first managed pool: a server without one does without the child's memory. */
 struct child {
     pid_t pid; /* 0: none */
-    Time started;
+    Dur started; /* monotonic */
     bool wanted; /* there is a managed pool */
     struct subscription *pools;
 };
@@ -152,7 +152,7 @@ static void child_start(struct child *c, const struct server_options *o, const c
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
     int rc = posix_spawn(&c->pid, "/proc/self/exe", NULL, &attr, (char *const *)(uintptr_t)argv, env.v);
     posix_spawnattr_destroy(&attr);
-    c->started = time_now();
+    c->started = time_monotonic();
     if (rc != 0) {
         c->pid = 0;
         log_at(LOG_ERROR, "server", "the worker for managed pools cannot be started", "error=%d", rc);
@@ -186,7 +186,7 @@ static void wait_for_stop(const struct server_options *o, const sigset_t *set, s
         bool none = !o->no_managed && !child->pid;
         if (none && !child->wanted)
             child->wanted = is_wanted(ws);
-        if (none && child->wanted && time_now() - child->started >= SEC)
+        if (none && child->wanted && time_monotonic() - child->started >= SEC)
             child_start(child, o, url);
         struct timespec tick = {.tv_sec = child->wanted ? 1 : POOLS_LOOK};
         if (!settled)

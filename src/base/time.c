@@ -305,17 +305,33 @@ double random_double(void)
     return (double)(v >> 11) * 0x1p-53;
 }
 
+static pthread_mutex_t v7_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t v7_last; /* 48 bits of ms, 12 of counter */
+
+void uuid_v7_after(Time t)
+{
+    pthread_mutex_lock(&v7_lock);
+    v7_last = MAX(v7_last, (uint64_t)MAX(t / MSEC, 0) << 12);
+    pthread_mutex_unlock(&v7_lock);
+}
+
+Time uuid_v7_latest(void)
+{
+    pthread_mutex_lock(&v7_lock);
+    uint64_t t = v7_last;
+    pthread_mutex_unlock(&v7_lock);
+    return (Time)(t >> 12) * MSEC;
+}
+
 Uuid uuid_v7(void)
 {
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static uint64_t last; /* 48 bits of ms, 12 of counter */
     Uuid u;
     random_bytes(u.b, 16);
     uint64_t now = (uint64_t)(time_now() / MSEC) << 12;
-    pthread_mutex_lock(&lock);
-    last = now > last ? now : last + 1;
-    uint64_t t = last;
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_lock(&v7_lock);
+    v7_last = now > v7_last ? now : v7_last + 1;
+    uint64_t t = v7_last;
+    pthread_mutex_unlock(&v7_lock);
     for (int i = 0; i < 6; i++)
         u.b[i] = (uint8_t)(t >> (52 - 8 * i));
     u.b[6] = (uint8_t)(0x70 | (t >> 8 & 0x0f));

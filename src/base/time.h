@@ -32,6 +32,10 @@ bool uuid_eq(Uuid a, Uuid b);
 bool uuid_is_nil(Uuid u);
 /* Version 7: 48 bits of ms, then a counter so that ids made by one process only grow. Thread-safe. */
 Uuid uuid_v7(void);
+/* From now on they are greater than those of `t`, whatever the clock says: one that was set back does not put them among older ones. */
+void uuid_v7_after(Time t);
+/* The instant in the latest: ahead of the clock where that was set back. 0: none was made yet. */
+Time uuid_v7_latest(void);
 Uuid uuid_v4(void);
 struct uuid_text {
     char s[37];

@@ -131,8 +131,8 @@ NODISCARD int db_savepoint(struct conn *c, struct err *err);
 NODISCARD int db_release(struct conn *c, struct err *err);
 NODISCARD int db_rollback_to(struct conn *c, struct err *err); /* undoes and releases */
 
-/* Errors from SQL: a broken UNIQUE, FOREIGN KEY or CHECK is ERR_CONFLICT (db_conflict_read says which), a full or failing
- * disk or a lost server ERR_DB, a text with a NUL on PostgreSQL ERR_UNPROCESSABLE, anything else ERR_INTERNAL. */
+/* Errors from SQL: a broken UNIQUE, FOREIGN KEY or CHECK is ERR_CONFLICT (db_conflict_read says which), a full, read-only or failing
+ * disk ERR_DISK, a lost server ERR_DB, a text with a NUL on PostgreSQL ERR_UNPROCESSABLE, anything else ERR_INTERNAL. */
 
 enum db_constraint { DB_UNIQUE, DB_FOREIGN_KEY, DB_CHECK, DB_CONSTRAINT_COUNT };
 struct db_conflict {

@@ -94,6 +94,29 @@ static int fail_unique(const char *what, const char *sql, struct err *err)
     return db_conflict_set(err, DB_UNIQUE, table.p ? table : STR(""), buf_view(&columns));
 }
 
+static bool is_writing(int rc)
+{
+    switch (rc) {
+    case SQLITE_IOERR_WRITE:
+    case SQLITE_IOERR_FSYNC:
+    case SQLITE_IOERR_DIR_FSYNC:
+    case SQLITE_IOERR_TRUNCATE:
+    case SQLITE_IOERR_SHMSIZE:
+    case SQLITE_IOERR_SHMOPEN:
+    case SQLITE_IOERR_SHMMAP:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static int fail_writing(sqlite3 *db, struct err *err)
+{
+    int e = db ? sqlite3_system_errno(db) : 0;
+    return err_set(err, ERR_DISK, "the database cannot be written: its disk %s",
+                   e == ENOSPC || e == EDQUOT ? "is full" : e == EROFS || e == EPERM ? "is read-only" : "fails");
+}
+
 static int fail(struct conn *c, int rc, const char *sql, struct err *err)
 {
     sqlite3 *db = of_conn(c)->db;
@@ -119,11 +142,16 @@ static int fail(struct conn *c, int rc, const char *sql, struct err *err)
     case SQLITE_LOCKED:
         return err_set(err, ERR_DB, "database: another program holds a lock on it (%s)", what);
     case SQLITE_FULL:
+        return err_set(err, ERR_DISK, "the database cannot be written: its disk is full");
+    case SQLITE_READONLY:
+        return err_set(err, ERR_DISK, "the database cannot be written: its file or disk is read-only");
     case SQLITE_IOERR:
+        if (is_writing(rc))
+            return fail_writing(db, err);
+        return err_set(err, ERR_DB, "database: %s (%s)", what, sqlite3_errstr(rc));
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
     case SQLITE_CANTOPEN:
-    case SQLITE_READONLY:
     case SQLITE_PERM:
     case SQLITE_NOMEM:
     case SQLITE_PROTOCOL:

@@ -308,7 +308,7 @@ static int64_t state_ms(const struct event *e, Time now)
     int64_t ms = 0;
     for (int i = 0; i < 6; i++)
         ms = ms << 8 | e->id.b[i];
-    bool v7 = e->id.b[6] >> 4 == 7 && ms * MSEC <= now + MINUTE;
+    bool v7 = e->id.b[6] >> 4 == 7 && ms * MSEC <= MAX(now, uuid_v7_latest()) + MINUTE;
     return v7 && str_starts(e->event, STR("prefect.flow-run.")) ? ms : 0;
 }
 

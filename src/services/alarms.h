@@ -3,7 +3,8 @@
  * Each service of the table in services.c has one entry for each workspace: when it must next run. A committed write brings it forward
  * (alarms_lower); a tick runs as a write of that workspace's database and says when the next one is due, found by
  * an indexed MIN. Due instants are wall time, compared on each tick, so that a clock that jumps or a machine
- * that slept is caught up with in bounded steps. One thread ("clock") waits for the earliest. */
+ * that slept is caught up with in bounded steps. One thread ("clock") waits for the earliest; it hears at once of the clock's being set, looks
+ * at everything anew, and moves the leases along. */
 #pragma once
 #include "services/workspace.h"
 

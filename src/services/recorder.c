@@ -359,7 +359,7 @@ static int write_carefully(struct conn *c, struct batch *b, struct entry *e, Tim
         return -1;
     if (write_entry(c, e, now, err) == 0)
         return db_release(c, err);
-    if (err->code == ERR_DB || err->code == ERR_BUSY)
+    if (err->code == ERR_DB || err->code == ERR_DISK || err->code == ERR_BUSY)
         return -1;
     log_at(LOG_WARN, "recorder", "a task run cannot be stored, skipping", "task_run=%s error=\"%s\"",
            uuid_text(e->run.id).s, err->text);
@@ -496,7 +496,7 @@ static bool try_again(struct recorder *rec, struct batch *b)
 static bool try_carefully(struct recorder *rec, struct batch *b, const struct err *err)
 {
     struct err busy;
-    if (b->careful || err->code == ERR_DB || err->code == ERR_BUSY)
+    if (b->careful || err->code == ERR_DB || err->code == ERR_DISK || err->code == ERR_BUSY)
         return false;
     b->careful = true;
     return queue(rec, b, &busy) == 0;

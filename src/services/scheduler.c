@@ -206,7 +206,7 @@ int tick_scheduler(struct tick *t, struct err *err)
         struct horizon h = horizon_from(t->now);
         struct err why;
         if (rc && d.paused != 1 && rows[i].active == 1 && schedule_make_runs(&s, &d, &rows[i], &h, &next, &why) < 0) {
-            if (why.code == ERR_DB || why.code == ERR_INTERNAL) {
+            if (why.code == ERR_DB || why.code == ERR_DISK || why.code == ERR_INTERNAL) {
                 *err = why;
                 return -1;
             }

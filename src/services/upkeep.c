@@ -12,6 +12,7 @@
 #define MARGIN_SQLITE (5 * SEC)
 #define MARGIN_POSTGRES (60 * SEC)
 #define WITHOUT_MARK (10 * MINUTE) /* a telemetry database that is new, or was removed */
+#define AHEAD_MAX (366 * DAY)      /* ids further ahead of the clock are not ours */
 #define STEP 256                   /* states looked at in one transaction */
 #define RETENTION_EVERY (10 * MINUTE)
 #define RETENTION_ROWS 2000 /* deleted in one transaction */
@@ -46,6 +47,17 @@ static int read_mark(struct conn *c, void *arg, struct err *err)
     struct telling *t = arg;
     t->mark_ms = 0;
     return db_get_int(c, err, &t->mark_ms, "SELECT value FROM mark WHERE name = 'flow_run_states'", "") < 0 ? -1 : 0;
+}
+
+/* In the mark's place, where there is none yet. */
+static int read_latest(struct conn *c, void *arg, struct err *err)
+{
+    struct telling *t = arg;
+    Uuid id;
+    int rc = db_get_uuid(c, err, &id, "SELECT id FROM flow_run_state ORDER BY id DESC LIMIT 1", "");
+    for (int i = 0; rc == 1 && id.b[6] >> 4 == 7 && i < 6; i++)
+        t->mark_ms = t->mark_ms << 8 | id.b[i];
+    return rc < 0 ? -1 : 0;
 }
 
 static int read_states(struct conn *c, void *arg, struct err *err)
@@ -88,6 +100,25 @@ static int make_events(struct conn *c, void *arg, struct err *err)
     return 0;
 }
 
+static Dur margin_of(const struct workspace *ws)
+{
+    return db_kind(ws->db) == DB_POSTGRES ? MARGIN_POSTGRES : MARGIN_SQLITE;
+}
+
+/* The first instant whose ids are this server's own. The clock may have been set back since the one before it stopped: its last states are
+ * then ahead of the clock, and so ids go on behind them. */
+static int find_start(struct workspace *ws, Time *ret, struct err *err)
+{
+    struct telling t = {.ws = ws};
+    if (db_read_wait(ws->telemetry, read_mark, &t, err) < 0 || (!t.mark_ms && db_read_wait(ws->db, read_latest, &t, err) < 0))
+        return -1;
+    Time now = time_now(), last = t.mark_ms * MSEC;
+    *ret = last > now && last < now + AHEAD_MAX ? last + margin_of(ws) : now;
+    if (*ret > now)
+        uuid_v7_after(*ret);
+    return 0;
+}
+
 int upkeep_tell_again(struct workspace *ws, Time until, const bool *stop, size_t *ret_told, struct err *err)
 {
     AUTO(arena_freep) struct arena *a = arena_create();
@@ -95,7 +126,7 @@ int upkeep_tell_again(struct workspace *ws, Time until, const bool *stop, size_t
     *ret_told = 0;
     if (db_read_wait(ws->telemetry, read_mark, &t, err) < 0)
         return -1;
-    Dur margin = db_kind(ws->db) == DB_POSTGRES ? MARGIN_POSTGRES : MARGIN_SQLITE;
+    Dur margin = margin_of(ws);
     Uuid after = id_at(t.mark_ms ? t.mark_ms * MSEC - margin : until - WITHOUT_MARK);
     do {
         arena_reset(a);
@@ -179,11 +210,14 @@ static void *upkeep_thread(void *arg)
 
 struct upkeep *upkeep_start(struct workspace *ws, struct err *err)
 {
+    Time started;
+    if (find_start(ws, &started, err) < 0)
+        return NULL;
     struct upkeep *u = calloc(1, sizeof *u);
     if (!u)
         die("out of memory");
     u->ws = ws;
-    u->started = time_now();
+    u->started = started;
     pthread_mutex_init(&u->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);

@@ -258,7 +258,8 @@ static int renewed(int64_t n, Time expires, struct outbox *out)
 
 int lease_renew(struct conn *c, Uuid id, Dur ttl, Time now, struct outbox *out, struct err *err)
 {
-    int64_t n = db_exec(c, err, "UPDATE concurrency_lease SET expires = $1 WHERE id = $2 AND expires > $3", "tut", now + ttl, id, now);
+    /* also one that has run out and was not taken back yet: it holds its slots still */
+    int64_t n = db_exec(c, err, "UPDATE concurrency_lease SET expires = $1 WHERE id = $2", "tu", now + ttl, id);
     return renewed(n, now + ttl, out);
 }
 
@@ -442,4 +443,9 @@ int leases_expire(struct conn *c, struct arena *a, Time now, Time *ret_next, str
         return -1;
     *ret_next = rc == 0 || stmt_is_null(next, 0) ? TIME_NEVER : stmt_int(next, 0);
     return 0;
+}
+
+int leases_move(struct conn *c, Dur by, struct err *err)
+{
+    return db_exec(c, err, "UPDATE concurrency_lease SET expires = expires + $1", "i", by) < 0 ? -1 : 0;
 }

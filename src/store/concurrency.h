@@ -63,6 +63,8 @@ NODISCARD int leases_forget_limit(struct conn *c, struct arena *a, Uuid limit_id
 NODISCARD int lease_undo(struct conn *c, struct arena *a, Uuid id, Time now, struct outbox *out, struct err *err);
 /* The repossessor's tick: releases what has expired by now; *ret_next is the next expiry or TIME_NEVER. */
 NODISCARD int leases_expire(struct conn *c, struct arena *a, Time now, Time *ret_next, struct outbox *out, struct err *err);
+/* The clock was set by so much: what is held is held as long as before. */
+NODISCARD int leases_move(struct conn *c, Dur by, struct err *err);
 /* Limit as it stands at `now`, decayed, without writing. */
 void limit_decay(struct concurrency_limit *l, Time now);
 /* exponential(mean a) restricted to [a·log2(2^k/(2^k−1)), a·k], k = 1 + f. */

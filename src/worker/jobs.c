@@ -16,6 +16,7 @@ bool is_passing_error(const struct err *err)
     case ERR_FORBIDDEN:
     case ERR_BUSY:
     case ERR_DB:
+    case ERR_DISK:
     case ERR_IO:
     case ERR_INTERNAL:
         return true;

@@ -32,7 +32,7 @@ static void ask(Str one)
     if (str_eqz(r.content_type, "application/json"))
         CHECK(json_parse(a, r.body, &err));
     if (r.status == 422)
-        CHECK(str_find(r.body, STR("\"detail\"")) >= 0 || str_find(r.body, STR("\"exception_message\"")) >= 0);
+        CHECK(str_find(r.body, STR("\"detail\"")) >= 0 || str_find(r.body, STR("\"exception_message\"")) >= 0 || str_find(r.body, STR("\"error\"")) >= 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);

@@ -71,6 +71,7 @@ meson_suite "units and fuzz corpora" "$build"
 [ -d build-asan ] || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 step "build with sanitizers" ninja -C build-asan
 meson_suite "the same, ASan and UBSan" build-asan
+step "fuzzing, 3 s a target" tests/fuzz/run.sh build-fuzz 3
 tools/peer.sh "$build/peer-3.8.8" 3.8.8
 tools/peer.sh "$build/peer-2.19.9" 2.19.9
 export MILLPOND=$PWD/$build/millpond MILLPOND_PEER=$PWD/$build/peer-3.8.8 MILLPOND_PEER_2=$PWD/$build/peer-2.19.9

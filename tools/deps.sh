@@ -6,7 +6,7 @@ set -eu
 build="build-essential meson ninja-build pkg-config python3
   libmicrohttpd-dev libwslay-dev libuv1-dev libcurl4-gnutls-dev libgnutls28-dev nettle-dev libsqlite3-dev libpq-dev
   tzdata libsodium-dev libseccomp-dev libpcre2-dev libyaml-dev"
-test="git ca-certificates python3-venv python3-pip libcmocka-dev postgresql-15 sqlite3 procps"
+test="git ca-certificates python3-venv python3-pip libcmocka-dev postgresql-15 sqlite3 procps clang libclang-rt-14-dev"
 want=$build
 [ "${1:-all}" = build ] || want="$build $test"
 missing=""

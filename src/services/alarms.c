@@ -65,7 +65,6 @@ static int tick_work(struct conn *c, void *arg, struct err *err)
     arena_reset(t->a);
     t->ws = e->of->ws;
     t->conn = c;
-    t->now = time_now();
     t->next = TIME_NEVER;
     outbox_init(&t->out, t->a);
     return services[e->which].tick(t, err);
@@ -98,6 +97,7 @@ static void start_tick(struct alarms *a, struct entry *e, Time now)
     e->running = true;
     e->stats.last_lag = now - e->due;
     e->due = TIME_NEVER;
+    e->tick.now = now; /* looked at already for the clock's being set, which a later one is not */
     pthread_mutex_unlock(&a->lock);
     struct err err;
     if (db_write(a->ws->db, tick_work, tick_done, e, &err) < 0)
@@ -184,8 +184,8 @@ static void *clock_thread(void *arg)
     struct alarms *a = arg;
     pthread_mutex_lock(&a->lock);
     while (!a->stopping) {
-        follow_clock(a, time_now());
         Time now = time_now(), wake = TIME_NEVER;
+        follow_clock(a, now);
         for (int i = 0; i < ALARM_COUNT; i++) {
             struct entry *e = &a->entries[i];
             if (e->running || e->due == TIME_NEVER || is_held(a, i))

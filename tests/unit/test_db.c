@@ -791,7 +791,7 @@ static void count_done(void *arg, const struct err *err)
 {
     struct load *l = arg;
     l->failed += err != NULL;
-    if (err && err->code != ERR_DB)
+    if (err && err->code != ERR_DB && err->code != ERR_DISK)
         die("%s %s", err_name(err->code), err->text);
     if (++l->done == l->jobs)
         sem_post(&l->all);

@@ -998,7 +998,7 @@ static _Noreturn void full_child(struct fixture *f)
     for (int i = 0; i < 400 && failures < 5; i++) {
         if (db_write_wait(db, insert_bytes, &bytes, &err) == 0)
             kept++;
-        else if (err.code != ERR_DB)
+        else if (err.code != ERR_DISK)
             _exit(22);
         else
             failures++;

@@ -232,7 +232,7 @@ int deployments_schedule(struct call *c, struct err *err)
 {
     struct deployment d;
     ScheduleList list = {0};
-    struct horizon h = horizon_from(c->now);
+    struct horizon h = horizon_from(c->ws, c->now);
     static const char *const keys[] = {"start_time", "end_time"};
     Time *times[] = {&h.start, &h.end};
     for (size_t i = 0; i < COUNT_OF(keys); i++) {
@@ -248,6 +248,7 @@ int deployments_schedule(struct call *c, struct err *err)
     struct scheduling s = call_scheduling(c);
     for (size_t i = 0; i < list.n; i++) {
         Time next;
+        list.v[i].made_to = TIME_NONE; /* asked for outright */
         if (list.v[i].active == 1 && schedule_make_runs(&s, &d, &list.v[i], &h, &next, err) < 0)
             return -1;
     }

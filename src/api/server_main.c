@@ -29,8 +29,6 @@
 /* Seconds between looks for managed pools that another server of the same database has made. */
 #define POOLS_LOOK 30
 /* How long events and logs are kept. */
-#define EVENTS_KEPT (7 * DAY)
-#define LOGS_KEPT (30 * DAY)
 
 static Str read_file(struct arena *a, Str path, struct err *err)
 {
@@ -74,9 +72,8 @@ static int workspace_open(struct arena *a, const struct server_options *o, struc
 {
     ws->name = STR("default");
     ws->loop = loop;
-    ws->orchestration = orchestration_defaults;
-    if (o->cancelling_timeout > 0)
-        ws->orchestration.cancelling_timeout = o->cancelling_timeout;
+    ws->orchestration = o->orchestration;
+    ws->services = o->services;
     ws->bus = bus_create();
     ws->key = seal_key_open(str_fmt(a, "%.*s/seal.key", STR_ARG(o->home)), err);
     if (!ws->key || open_databases(a, o, ws, err) < 0)
@@ -87,7 +84,6 @@ static int workspace_open(struct arena *a, const struct server_options *o, struc
     ws->recorder = recorder_start(ws, err);
     if (!ws->recorder || workspace_prepare(ws, o->forget_secrets, err) < 0)
         return -1;
-    ws->retention = (struct retention){.events = EVENTS_KEPT, .logs = LOGS_KEPT};
     ws->task_queues = task_queues_start(ws, err);
     ws->upkeep = ws->task_queues ? upkeep_start(ws, err) : NULL;
     return ws->upkeep && alarms_start(ws, err) ? 0 : -1;

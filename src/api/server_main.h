@@ -1,7 +1,7 @@
 /* api/server_main.h: the server as a whole: start, listen, drain, stop. */
 #pragma once
 #include "base/err.h"
-#include "base/str.h"
+#include "services/workspace.h"
 
 struct server_options {
     Str home;         /* MILLPOND_HOME: database, key, runs, environments */
@@ -13,10 +13,11 @@ struct server_options {
     Str auth_string;  /* "user:password"; STR_NONE: none */
     bool csrf;        /* CSRF protection */
     bool forget_secrets; /* take a seal.key that is not the database's, and delete what the lost one sealed */
-    Dur cancelling_timeout; /* 0: 300 s */
     bool allow_reset; /* /admin/database/clear and drop may delete everything */
     bool no_managed;  /* do not run managed pools here */
     Str log_file;     /* STR_NONE: stderr; SIGHUP opens it anew */
+    struct orchestration_settings orchestration;
+    struct service_settings services;
 };
 
 /* Runs until SIGTERM or SIGINT, then finishes what was accepted; prints one line with its address when it listens.

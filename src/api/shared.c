@@ -103,5 +103,5 @@ Str created_by_header(struct call *c)
 
 struct scheduling call_scheduling(struct call *c)
 {
-    return (struct scheduling){c->conn, c->a, c->now, &c->outbox};
+    return (struct scheduling){c->conn, c->a, c->now, &c->outbox, c->ws};
 }

@@ -62,6 +62,43 @@ int server_database_url(struct cli *x, Str *ret, struct err *err)
     return 0;
 }
 
+/* Settings of the services and of orchestration: a duration, or (count) a whole number. */
+static const struct tuning {
+    const char *path;
+    size_t at;
+    bool count;
+} tunings[] = {
+    {"server.services.scheduler.min_scheduled_time", offsetof(struct server_options, services.min_scheduled_time)},
+    {"server.services.scheduler.max_scheduled_time", offsetof(struct server_options, services.max_scheduled_time)},
+    {"server.services.scheduler.min_runs", offsetof(struct server_options, services.min_runs), true},
+    {"server.services.scheduler.max_runs", offsetof(struct server_options, services.max_runs), true},
+    {"server.services.foreman.deployment_last_polled_timeout_seconds", offsetof(struct server_options, services.deployment_silence)},
+    {"server.services.foreman.work_queue_last_polled_timeout_seconds", offsetof(struct server_options, services.queue_silence)},
+    {"server.events.retention_period", offsetof(struct server_options, services.retention.events)},
+    {"server.logs.retention_period", offsetof(struct server_options, services.retention.logs)},
+    {"server.services.late_runs.after_seconds", offsetof(struct server_options, orchestration.late_grace)},
+    {"server.services.cancellation_cleanup.cancelling_timeout_seconds", offsetof(struct server_options, orchestration.cancelling_timeout)},
+    {"server.deployments.concurrency_slot_wait_seconds", offsetof(struct server_options, orchestration.deployment_slot_wait)},
+    {"server.concurrency.initial_deployment_lease_duration", offsetof(struct server_options, orchestration.initial_lease)},
+    {"server.concurrency.maximum_concurrency_slot_wait_seconds", offsetof(struct server_options, orchestration.max_slot_wait)},
+    {"server.tasks.tag_concurrency_slot_wait_seconds", offsetof(struct server_options, orchestration.tag_slot_wait)},
+    {"server.tasks.max_cache_key_length", offsetof(struct server_options, orchestration.max_cache_key), true},
+};
+
+static int tune(const struct settings *s, struct server_options *o, struct err *err)
+{
+    for (size_t i = 0; i < COUNT_OF(tunings); i++) {
+        Str text = settings_text(s, tunings[i].path);
+        int64_t *value = (int64_t *)((char *)o + tunings[i].at);
+        if (!text.p)
+            continue;
+        if (!(tunings[i].count ? str_int(text, value) : setting_duration(text, value)) || *value < 0)
+            return err_set(err, ERR_INVALID, "%.*s: \"%.*s\" must be %s", STR_ARG(settings_origin(s, tunings[i].path)), STR_ARG(text),
+                           tunings[i].count ? "a whole number, 0 or more" : "a duration, 0 or more");
+    }
+    return 0;
+}
+
 static int start_options(struct cli *x, struct server_options *ret, struct err *err)
 {
     const struct settings *s = x->settings;
@@ -84,12 +121,15 @@ static int start_options(struct cli *x, struct server_options *ret, struct err *
         .tls_key = option_or_setting(x, "tls-key", "server.tls_key_file"),
         .auth_string = settings_text(s, "server.api.auth_string"),
         .csrf = settings_bool(s, "server.api.csrf_protection_enabled"),
-        .cancelling_timeout = (Dur)(settings_number(s, "server.services.cancellation_cleanup.cancelling_timeout_seconds") * SEC),
         .allow_reset = settings_bool(s, "server.database.allow_reset"),
         .forget_secrets = args_flag(&x->args, "forget-secrets", false),
         .no_managed = !args_flag(&x->args, "managed", settings_bool(s, "server.managed")),
         .log_file = option_or_setting(x, "log-file", "server.log_file"),
+        .orchestration = orchestration_defaults,
+        .services = service_defaults,
     };
+    if (tune(s, &o, err) < 0)
+        return -1;
     if (!o.tls_cert.p != !o.tls_key.p)
         return err_set(err, ERR_INVALID, "TLS needs both --tls-cert and --tls-key");
     if (server_database_url(x, &o.database, err) < 0 || folder_make(x->a, o.home, err) < 0)

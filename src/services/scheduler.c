@@ -9,11 +9,6 @@
 #include "store/merge.h"
 #include "store/state.h"
 
-#define MAX_RUNS 100
-#define MIN_RUNS 3
-#define MIN_TIME HOUR
-#define MAX_TIME (100 * DAY)
-#define LATE_AFTER (15 * SEC)
 /* Schedules that one tick looks at: a bound for the time a commit takes. */
 #define BATCH 100
 
@@ -79,7 +74,7 @@ static int make_run(struct scheduling *s, const struct flow_run *like, Time at, 
         return (int)made;
     if (state_insert(s->conn, FLOW_RUN, run.id, &state, err) < 0)
         return -1;
-    outbox_alarm(s->out, ALARM_LATE, at + LATE_AFTER);
+    outbox_alarm(s->out, ALARM_LATE, at + s->ws->orchestration.late_grace);
     outbox_alarm(s->out, ALARM_DUE, at);
     outbox_alarm(s->out, ALARM_NAMES, s->now + NAMES_AFTER);
     return 0;
@@ -93,28 +88,30 @@ static Time look_again(const struct scheduling *s, const struct schedule *schedu
         return schedule_next(s->a, schedule, end, TIME_NONE, 1, &beyond) ? s->now + DAY : TIME_NONE;
     }
     Time next;
+    size_t least = (size_t)MAX(s->ws->services.min_runs, 1);
     if (full)
         next = dates[n / 2];
-    else if (n < MIN_RUNS)
+    else if (n < least)
         next = MIN(dates[0], s->now + DAY);
     else
-        next = MIN(dates[n - MIN_RUNS], dates[n - 1] - MIN_TIME);
+        next = MIN(dates[n - least], dates[n - 1] - s->ws->services.min_scheduled_time);
     return MAX(next, s->now + SEC);
 }
 
-struct horizon horizon_from(Time start)
+struct horizon horizon_from(const struct workspace *ws, Time start)
 {
-    return (struct horizon){.start = start, .end = TIME_NONE, .min_time = MIN_TIME, .min_runs = MIN_RUNS, .max_runs = MAX_RUNS};
+    const struct service_settings *s = &ws->services;
+    return (struct horizon){.start = start, .end = TIME_NONE, .min_time = s->min_scheduled_time, .min_runs = s->min_runs, .max_runs = s->max_runs};
 }
 
-int schedule_make_runs(struct scheduling *s, const struct deployment *d, const struct deployment_schedule *row,
+int schedule_make_runs(struct scheduling *s, const struct deployment *d, struct deployment_schedule *row,
                        const struct horizon *h, Time *ret_next, struct err *err)
 {
     const struct json *spec = json_parse(s->a, row->schedule, err);
     const struct schedule *schedule = spec ? schedule_parse(s->a, spec, s->now, err) : NULL;
     if (!schedule)
         return err_wrap(err, "schedule %s", uuid_text(row->id).s);
-    Time end = MIN(h->end == TIME_NONE ? h->start + MAX_TIME : h->end, TIME_LAST);
+    Time end = MIN(h->end == TIME_NONE ? h->start + s->ws->services.max_scheduled_time : h->end, TIME_LAST);
     size_t max = (size_t)MIN(MAX(h->max_runs, 0), LIMIT_SCHEDULE_RUNS);
     Time *dates = arena_array(s->a, Time, max + 1);
     size_t n = schedule_next(s->a, schedule, h->start, end, max, dates), keep = 0;
@@ -139,11 +136,15 @@ int schedule_make_runs(struct scheduling *s, const struct deployment *d, const s
     if (keep && run_labels(s, d->flow_id, d->id, d->labels, &like.labels, err) < 0)
         return -1;
     for (size_t i = 0; i < keep; i++) {
+        if (row->made_to != TIME_NONE && dates[i] <= row->made_to)
+            continue;
         like.idempotency_key = str_fmt(s->a, "scheduled %s %s %.*s", uuid_text(d->id).s, uuid_text(row->id).s,
                                        STR_ARG(schedule_local_text(s->a, schedule, dates[i])));
         if (make_run(s, &like, dates[i], err) < 0)
             return -1;
     }
+    if (keep)
+        row->made_to = MAX(row->made_to, dates[keep - 1]);
     *ret_next = look_again(s, schedule, dates, keep, keep == max, end);
     return 0;
 }
@@ -163,7 +164,7 @@ int schedule_drop_runs(struct scheduling *s, Uuid deployment_id, Uuid schedule_i
 int schedule_arm(struct scheduling *s, Uuid deployment_id, bool paused, struct err *err)
 {
     Time due = paused ? TIME_NONE : s->now;
-    if (db_exec(s->conn, err, "UPDATE deployment_schedule SET next_due = CASE WHEN active = 1 THEN $2 ELSE NULL END WHERE deployment_id = $1",
+    if (db_exec(s->conn, err, "UPDATE deployment_schedule SET next_due = CASE WHEN active = 1 THEN $2 ELSE NULL END, made_to = NULL WHERE deployment_id = $1",
                 "ut", deployment_id, due) < 0)
         return -1;
     if (!paused)
@@ -192,7 +193,7 @@ static int due_schedules(struct tick *t, struct deployment_schedule *rows, size_
 
 int tick_scheduler(struct tick *t, struct err *err)
 {
-    struct scheduling s = {t->conn, t->a, t->now, &t->out};
+    struct scheduling s = {t->conn, t->a, t->now, &t->out, t->ws};
     struct deployment_schedule *rows = arena_array(t->a, struct deployment_schedule, BATCH);
     size_t n;
     if (due_schedules(t, rows, &n, err) < 0)
@@ -203,7 +204,7 @@ int tick_scheduler(struct tick *t, struct err *err)
         int rc = record_by_id(t->conn, t->a, &deployment_resource, rows[i].deployment_id, &d, err);
         if (rc < 0)
             return -1;
-        struct horizon h = horizon_from(t->now);
+        struct horizon h = horizon_from(t->ws, t->now);
         struct err why;
         if (rc && d.paused != 1 && rows[i].active == 1 && schedule_make_runs(&s, &d, &rows[i], &h, &next, &why) < 0) {
             if (why.code == ERR_DB || why.code == ERR_DISK || why.code == ERR_INTERNAL) {
@@ -214,7 +215,7 @@ int tick_scheduler(struct tick *t, struct err *err)
                    uuid_text(rows[i].id).s, why.text);
             next = TIME_NONE;
         }
-        if (db_exec(t->conn, err, "UPDATE deployment_schedule SET next_due = $2 WHERE id = $1", "ut", rows[i].id, next) < 0)
+        if (db_exec(t->conn, err, "UPDATE deployment_schedule SET next_due = $2, made_to = $3 WHERE id = $1", "utt", rows[i].id, next, rows[i].made_to) < 0)
             return -1;
     }
     return tick_next(t, "SELECT min(next_due) FROM deployment_schedule WHERE next_due IS NOT NULL", 0, err);

@@ -1,27 +1,29 @@
 /* services/scheduler.h: runs ahead of time from schedules (semantics.md 2). */
 #pragma once
 #include "model/all.h"
-#include "store/outbox.h"
+#include "services/workspace.h"
 
 struct scheduling {
     struct conn *conn;
     struct arena *a;
     Time now;
     struct outbox *out;
+    const struct workspace *ws;
 };
 /* How far ahead. */
 struct horizon {
     Time start;       /* from when on, itself too */
-    Time end;         /* itself too; TIME_NONE: start + 100 days */
+    Time end;         /* itself too; TIME_NONE: start + max_scheduled_time */
     Dur min_time;     /* at least so far */
     int64_t min_runs; /* at least so many */
     int64_t max_runs; /* at most; LIMIT_SCHEDULE_RUNS at the very most */
 };
-/* 1 h, 3 runs, 100 runs. */
-struct horizon horizon_from(Time start);
+/* As the workspace's settings say. */
+struct horizon horizon_from(const struct workspace *ws, Time start);
 
-/* Makes the runs of one schedule that are not there yet; *ret_next: when it must be looked at again, TIME_NONE: never. */
-NODISCARD int schedule_make_runs(struct scheduling *s, const struct deployment *d, const struct deployment_schedule *row,
+/* Makes the runs of one schedule after row->made_to that are not there yet, and brings that forward; *ret_next: when it must be
+ * looked at again, TIME_NONE: never. */
+NODISCARD int schedule_make_runs(struct scheduling *s, const struct deployment *d, struct deployment_schedule *row,
                                  const struct horizon *h, Time *ret_next, struct err *err);
 /* Deletes runs that schedules made and that have not begun: those after now, or (past_too) all; of one schedule or, nil, of all the deployment's. */
 NODISCARD int schedule_drop_runs(struct scheduling *s, Uuid deployment_id, Uuid schedule_id, bool past_too, struct err *err);

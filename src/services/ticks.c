@@ -6,12 +6,9 @@
 #include "store/concurrency.h"
 #include "store/state.h"
 
-#define LATE_AFTER (15 * SEC)
 #define LATE_BATCH 400
 #define PAUSE_BATCH 200
 #define CANCEL_BATCH 100
-#define SILENT_AFTER (60 * SEC)
-#define DEFAULT_HEARTBEAT 30
 #define AWAITING "AwaitingConcurrencySlot"
 
 int tick_next(struct tick *t, const char *sql, Dur after, struct err *err)
@@ -62,7 +59,7 @@ int tick_late(struct tick *t, struct err *err)
     {
         AUTO(stmt_finish) struct stmt *q = db_query(t->conn, err,
             "SELECT id, next_scheduled_start_time FROM flow_run WHERE state_type = 'SCHEDULED' AND state_name = 'Scheduled'"
-            " AND next_scheduled_start_time <= $1 ORDER BY next_scheduled_start_time LIMIT 400", "t", t->now - LATE_AFTER);
+            " AND next_scheduled_start_time <= $1 ORDER BY next_scheduled_start_time LIMIT 400", "t", t->now - t->ws->orchestration.late_grace);
         int rc = q ? 1 : -1;
         while (rc == 1 && n < LATE_BATCH && (rc = stmt_step(q, err)) == 1) {
             runs[n].id = stmt_uuid(q, 0);
@@ -81,7 +78,7 @@ int tick_late(struct tick *t, struct err *err)
             return -1;
     }
     return tick_next(t, "SELECT min(next_scheduled_start_time) FROM flow_run WHERE state_type = 'SCHEDULED' AND state_name = 'Scheduled'",
-                     LATE_AFTER, err);
+                     t->ws->orchestration.late_grace, err);
 }
 
 /* ---- runs that are due now: whoever waits for them is woken ---- */
@@ -283,22 +280,22 @@ int tick_foreman(struct tick *t, struct err *err)
                 " AND NOT EXISTS (SELECT 1 FROM worker WHERE worker.work_pool_id = work_pool.id AND worker.status = 'ONLINE')",
                 "UPDATE work_pool SET status = 'NOT_READY', last_transitioned_status_at = $2, updated = $2 WHERE id = $1", t->now, true, err) < 0)
         return -1;
-    Time limit = t->now - SILENT_AFTER;
+    Dur deployment = t->ws->services.deployment_silence, queue = t->ws->services.queue_silence;
     if (silence(t, "deployment",
                 "SELECT deployment.id, deployment.name FROM deployment LEFT JOIN work_queue ON work_queue.id = deployment.work_queue_id"
                 " WHERE deployment.status = 'READY' AND deployment.last_polled < $1 AND (work_queue.last_polled IS NULL OR work_queue.last_polled < $1)",
-                "UPDATE deployment SET status = 'NOT_READY' WHERE id = $1 AND $2 > 0", limit, false, err) < 0)
+                "UPDATE deployment SET status = 'NOT_READY' WHERE id = $1 AND $2 > 0", t->now - deployment, false, err) < 0)
         return -1;
     if (silence(t, "work-queue", "SELECT id, name FROM work_queue WHERE status = 'READY' AND last_polled < $1",
-                "UPDATE work_queue SET status = 'NOT_READY', updated = $2 WHERE id = $1", limit, false, err) < 0)
+                "UPDATE work_queue SET status = 'NOT_READY', updated = $2 WHERE id = $1", t->now - queue, false, err) < 0)
         return -1;
-    static const struct {
+    const struct {
         const char *sql;
         Dur after;
     } waits[] = {
         {"SELECT min(last_heartbeat_time + 3000000 * coalesce(heartbeat_interval_seconds, 30)) FROM worker WHERE status = 'ONLINE'", 0},
-        {"SELECT min(last_polled) FROM deployment WHERE status = 'READY'", SILENT_AFTER},
-        {"SELECT min(last_polled) FROM work_queue WHERE status = 'READY'", SILENT_AFTER},
+        {"SELECT min(last_polled) FROM deployment WHERE status = 'READY'", deployment},
+        {"SELECT min(last_polled) FROM work_queue WHERE status = 'READY'", queue},
     };
     Time next = TIME_NEVER;
     for (size_t i = 0; i < COUNT_OF(waits); i++) {

@@ -167,7 +167,7 @@ static int expire_work(struct conn *c, void *arg, struct err *err)
 /* How long to wait before the next time. */
 static Dur expire(struct upkeep *u)
 {
-    struct expiring e = {.keep = &u->ws->retention};
+    struct expiring e = {.keep = &u->ws->services.retention};
     do {
         struct err err;
         if (db_write_wait(u->ws->telemetry, expire_work, &e, &err) < 0) {

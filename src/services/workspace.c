@@ -12,6 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+const struct service_settings service_defaults = {
+    .min_scheduled_time = HOUR,
+    .max_scheduled_time = 100 * DAY,
+    .min_runs = 3,
+    .max_runs = 100,
+    .deployment_silence = 60 * SEC,
+    .queue_silence = 60 * SEC,
+    .retention = {.events = 7 * DAY, .logs = 30 * DAY},
+};
+
 static void publish_ids(struct workspace *ws, enum topic topic, const Uuid *ids, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

@@ -15,6 +15,15 @@ struct seal_key;
 struct task_queues;
 struct upkeep;
 
+/* What settings may change of the services (settings.def, server.services). */
+struct service_settings {
+    Dur min_scheduled_time, max_scheduled_time; /* how far ahead a schedule's runs are made: 1 h at least, 100 days at most */
+    int64_t min_runs, max_runs;                 /* of a schedule at a time: 3, 100 */
+    Dur deployment_silence, queue_silence;      /* 60 s: one that nobody polled since counts as not ready */
+    struct retention retention;                 /* 7 days of events, 30 of logs */
+};
+extern const struct service_settings service_defaults;
+
 struct workspace {
     Str name;
     struct db *db;        /* records: sql/migrations/main */
@@ -26,9 +35,9 @@ struct workspace {
     struct recorder *recorder; /* task runs that arrive as events */
     struct task_queues *task_queues; /* background tasks to hand out */
     struct upkeep *upkeep;     /* events that a crash cut off; retention */
-    struct retention retention;
     const struct seal_key *key; /* secrets; lies outside the database */
     struct orchestration_settings orchestration;
+    struct service_settings services;
 };
 
 /* What must be there before the first request: the right sealing key (see seal_key_check), built-in block types. */

@@ -72,3 +72,20 @@ def test_two_servers(postgres):
             steady(wait_for(lambda: (t := times(server, d)) and len(t) >= 60 and t), 60)
     finally:
         assert (one.stop(), two.stop()) == (0, 0)
+
+
+def test_settings():
+    """How far ahead is the settings' business, by either name; what cannot be is refused at the start."""
+    s = Server(env={"PREFECT_API_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT5M", "MILLPOND_SERVER_SERVICES_SCHEDULER_MIN_RUNS": "2", "MILLPOND_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "20"})
+    try:
+        f = s.api("POST", "/flows/", {"name": "ahead"})["id"]
+        found = {}
+        for name, schedule, n in (("minutes", {"cron": "* * * * *"}, 6), ("daily", {"cron": "0 9 * * *"}, 2), ("seconds", {"interval": 1}, 20)):
+            d = deploy(s, f, name, schedule)
+            found[name] = wait_for(lambda: (t := times(s, d)) and len(t) >= n - 1 and t)
+            assert n - 1 <= len(found[name]) <= n + 2, (name, found[name])
+    finally:
+        assert s.stop() == 0
+    for name, value in (("MIN_RUNS", "x"), ("MIN_RUNS", "-1"), ("MIN_SCHEDULED_TIME", "soon")):
+        with pytest.raises(AssertionError, match=f"SCHEDULER_{name}"):
+            Server(env={f"MILLPOND_SERVER_SERVICES_SCHEDULER_{name}": value})

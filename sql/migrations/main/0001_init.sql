@@ -166,7 +166,7 @@ CREATE TABLE deployment (
 CREATE INDEX deployment_work_queue ON deployment (work_queue_id) WHERE work_queue_id IS NOT NULL;
 
 -- next_due: when the scheduler must look at the schedule again; null where it has nothing more to give
--- or must not (inactive, deployment paused).
+-- or must not (inactive, deployment paused). made_to: its last date that has a run, since it was armed.
 CREATE TABLE deployment_schedule (
     id uuid NOT NULL PRIMARY KEY,
     created bigint NOT NULL,
@@ -178,6 +178,7 @@ CREATE TABLE deployment_schedule (
     parameters text NOT NULL,
     slug text,
     next_due bigint,
+    made_to bigint,
     UNIQUE (deployment_id, slug)
 );
 CREATE INDEX deployment_schedule_due ON deployment_schedule (next_due) WHERE next_due IS NOT NULL;

@@ -201,7 +201,7 @@ struct server *world(void)
     w.http.o.loop = loop_start("sockets", &err);
     struct workspace *ws = &w.ws;
     *ws = (struct workspace){.name = STR("default"), .loop = w.http.o.loop, .orchestration = orchestration_defaults, .bus = bus_create(),
-                             .retention = {.events = 7 * DAY, .logs = 30 * DAY}};
+                             .services = service_defaults};
     ws->key = seal_key_open(STR("/nonexistent"), &err);
     ws->db = memory_db("main");
     ws->telemetry = memory_db("telemetry");

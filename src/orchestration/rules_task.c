@@ -362,6 +362,24 @@ static const struct rule background[] = {
 };
 const struct rule_list task_background = {background, COUNT_OF(background)};
 
+/* The older client's, which leaves the limits of tags to the server. */
+static const struct rule autonomous[] = {
+    {"prevent_pending",      S(PENDING) | S(CANCELLING) | S(RUNNING) | S(CANCELLED), S(PENDING), prevent_pending},
+    CACHED,
+    TERMINAL,
+    {"secure_slots",         ANY_FROM, S(RUNNING), secure_slots, .cleanup = give_back_slots},
+    COPY_TIME,
+    {"copy_task_parameters", S(SCHEDULED) | S(PENDING), S(PENDING) | S(RUNNING), copy_task_parameters},
+    WAIT,
+    RETRY,
+    RENAME,
+    COUNT,
+    CACHE,
+    RELEASE,
+    {"enqueue_scheduled",    ANY_FROM, S(SCHEDULED), .after = enqueue_scheduled},
+};
+const struct rule_list task_autonomous = {autonomous, COUNT_OF(autonomous)};
+
 static const struct rule minimal[] = {
     RELEASE,
 };

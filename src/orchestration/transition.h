@@ -107,7 +107,7 @@ struct rule_list {
 };
 
 extern const struct rule_list flow_core, flow_minimal, flow_mark_late, flow_global; /* rules_flow.c, transforms.c */
-extern const struct rule_list task_core, task_background, task_minimal, task_global; /* rules_task.c, transforms.c */
+extern const struct rule_list task_core, task_background, task_autonomous, task_minimal, task_global; /* rules_task.c, transforms.c */
 
 /* Verdicts; they return 0, so that a hook ends with one. `reason` must live as long as the arena. */
 int reject_with(struct transition *t, const struct state *instead, const struct state_details *details, Str reason);

@@ -413,7 +413,13 @@ int orchestrate_task_run(struct orchestration *given, struct task_run *run, cons
     struct state_details details;
     state_details_get(o.a, proposed, &details);
     const struct rule_list *policy = &task_core;
-    if (details.deferred == 1)
+    struct state background = *proposed;
+    if (o.client.version[0] == 2 && uuid_is_nil(run->flow_run_id)) { /* it has no word for it: its runs without a flow run are all of this kind */
+        details.deferred = 1;
+        state_details_put(o.a, &background, &details);
+        proposed = &background;
+        policy = &task_autonomous;
+    } else if (details.deferred == 1)
         policy = &task_background;
     else if (o.force || o.policy != POLICY_CORE)
         policy = &task_minimal;

@@ -53,8 +53,8 @@ class Program:
                 self.process.wait()
 
 
-def script(server, name, *words, peer=PEER, **env):
-    return Program(server, peer / "python", FLOWS / f"{name}.py", *words, peer=peer, **env)
+def script(server, name, *words, **more):
+    return Program(server, more.get("peer", PEER) / "python", FLOWS / f"{name}.py", *words, **more)
 
 
 class Commands(Program):

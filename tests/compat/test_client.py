@@ -16,6 +16,8 @@ from tests.compat.clients import FLOWS, PEER, Commands, Program, logs_of, newest
 if not (PEER / "prefect").exists():
     pytest.skip("left out: the published client is not installed", allow_module_level=True)
 
+pytestmark = pytest.mark.parametrize("server", ["postgres"], indirect=True, scope="module")  # other modules have it with SQLite
+
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory):
@@ -191,43 +193,6 @@ def prefect(server, programs):
     c.end()
 
 
-def test_command_line_pools(server, prefect):
-    for type in ("process", "docker", "kubernetes", "ecs", "prefect:managed"):
-        name = "made-" + type.replace(":", "-")
-        prefect("work-pool", "create", name, "--type", type)
-        pool = server.api("GET", f"/work_pools/{name}")
-        assert pool["type"] == type and "job_configuration" in pool["base_job_template"]
-    prefect("work-pool", "create", "made-process", "--type", "process", expect=1)
-    prefect("work-pool", "create", "odd", "--type", "no-such-type", expect=1)
-    assert "made-docker" in prefect("work-pool", "ls")
-    assert "name='made-ecs'" in prefect("work-pool", "inspect", "made-ecs")
-    prefect("work-pool", "pause", "made-process")
-    assert server.api("GET", "/work_pools/made-process")["is_paused"] is True
-    prefect("work-pool", "resume", "made-process")
-    prefect("work-pool", "update", "made-process", "--concurrency-limit", "3", "--description", "three at once")
-    pool = server.api("GET", "/work_pools/made-process")
-    assert (pool["is_paused"], pool["concurrency_limit"], pool["description"]) == (False, 3, "three at once")
-    prefect("work-pool", "clear-concurrency-limit", "made-process")
-    assert server.api("GET", "/work_pools/made-process")["concurrency_limit"] is None
-    assert '"image"' in prefect("work-pool", "get-default-base-job-template", "--type", "docker")
-    prefect("work-pool", "delete", "made-docker")
-    server.api("GET", "/work_pools/made-docker", expect=404)
-    prefect("work-pool", "inspect", "made-docker", expect=1)
-
-
-def test_command_line_queues(server, prefect):
-    prefect("work-queue", "create", "urgent", "--pool", "ours", "--priority", "1", "--limit", "2")
-    queue = server.api("GET", "/work_pools/ours/queues/urgent")
-    assert (queue["priority"], queue["concurrency_limit"]) == (1, 2)
-    listed = prefect("work-queue", "ls", "--pool", "ours")
-    assert "urgent" in listed and "default" in listed
-    assert "urgent" in prefect("work-queue", "inspect", "urgent", "--pool", "ours")
-    prefect("work-queue", "pause", "urgent", "--pool", "ours")
-    assert server.api("GET", "/work_pools/ours/queues/urgent")["is_paused"] is True
-    prefect("work-queue", "delete", "urgent", "--pool", "ours")
-    server.api("GET", "/work_pools/ours/queues/urgent", expect=404)
-
-
 def test_command_line_runs(server, prefect):
     server.api("POST", "/work_pools/", {"name": "idle", "type": "process"})
     deployment = server.api("GET", "/deployments/name/shout/to-ours")
@@ -252,17 +217,3 @@ def test_command_line_runs(server, prefect):
     server.api("GET", f"/flow_runs/{id}", expect=404)
     prefect("flow-run", "inspect", id, expect=1)
     assert "shout" in prefect("flow", "ls")
-
-
-def test_command_line_small_things(server, prefect):
-    prefect("variable", "set", "colour", "blue", "--tag", "paint")
-    prefect("variable", "set", "colour", "red", expect=1)
-    prefect("variable", "set", "colour", "red", "--overwrite")
-    assert "red" in prefect("variable", "get", "colour")
-    assert "colour" in prefect("variable", "ls")
-    prefect("variable", "unset", "colour")
-    prefect("variable", "get", "colour", expect=1)
-    types = prefect("block", "type", "ls")
-    assert "secret" in types
-    assert "password" in prefect("block", "ls")
-    assert "secret" in prefect("block", "type", "inspect", "secret").lower()

@@ -9,6 +9,8 @@ import pytest
 
 from tests.api.conftest import wait_for
 
+pytestmark = pytest.mark.parametrize("server", ["sqlite"], indirect=True, scope="module")  # other modules have it with PostgreSQL
+
 
 @pytest.fixture
 def client(server, tmp_path):

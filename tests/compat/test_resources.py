@@ -8,7 +8,10 @@ from tests.api.conftest import wait_for
 from tests.compat.clients import FLOWS, PEERS, Commands, Program
 
 
-@pytest.fixture(scope="module", params=PEERS)
+pytestmark = pytest.mark.parametrize("server, peer", [("postgres", "3.8.8"), ("sqlite", "2.19.9")], indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def peer(request):
     if not (PEERS[request.param] / "prefect").exists():
         pytest.skip(f"left out: the published client {request.param} is not installed")

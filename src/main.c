@@ -1,8 +1,9 @@
 /* millpond: one program for all: server, workers, command line.
  *
- * A short tour. This file only says which of three lives a process leads:
+ * A short tour. This file only says which of four lives a process leads:
  *
  *   millpond supervise DIR   a run's supervisor (worker/supervisor.h): the small process beside each local run
+ *   millpond container DIR   what a supervisor starts for a run that is a container (worker/container.h)
  *   millpond help WORD…      the same as WORD… --help
  *   millpond …               everything else is a row in the command table (cli/commands.c)
  *
@@ -16,11 +17,14 @@
  * Nothing is set up before it is needed: --help and --version answer at once. Called through a link named `prefect`, the
  * program follows that name's command line. */
 #include "cli/cli.h"
+#include "worker/container.h"
 #include "worker/supervisor.h"
 
 int main(int argc, char **argv)
 {
     if (argc > 1 && !strcmp(argv[1], "supervise"))
         return supervisor_main(argc - 1, argv + 1);
+    if (argc > 2 && !strcmp(argv[1], "container"))
+        return container_main(argc - 1, argv + 1);
     return cli_main(argc, argv);
 }

@@ -321,6 +321,8 @@ static int read_answer(struct plain *p, const char *method, struct buf *body, st
     } while (rc == 0 && ret->status < 200 && ret->status != 101);
     if (rc < 0)
         return rc;
+    if (ret->status == 101)
+        return 0; /* what follows is no HTTP */
     bool empty = !strcmp(method, "HEAD") || ret->status == 204 || ret->status == 304;
     if (!empty && h.chunked) {
         rc = read_chunks(p, body, c);

@@ -1,4 +1,5 @@
-/* http/plain.h: one HTTP/1.1 request at a time without TLS, over TCP or a Unix socket, on a connection that is kept. Inside http/ only.
+/* http/plain.h: one HTTP/1.1 request at a time without TLS, over TCP or a Unix socket, on a connection that is kept. After an
+ * answer of 101 (asked for by the headers) `fd` and what is in `in` are the caller's to use.
  *
  * What a worker, a run's supervisor and most commands need, without the thirty libraries and 5 MB of libcurl. It follows no
  * redirect, asks no proxy and knows no TLS: http/client.c leaves those to libcurl. */

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const struct infra_driver *const drivers[] = {&infra_process, &infra_managed};
+static const struct infra_driver *const drivers[] = {&infra_process, &infra_docker, &infra_managed};
 
 const struct infra_driver *infra_find(Str pool_type)
 {

@@ -85,4 +85,5 @@ struct infra_driver {
 const struct infra_driver *infra_find(Str pool_type);
 
 extern const struct infra_driver infra_process;
+extern const struct infra_driver infra_docker;
 extern const struct infra_driver infra_managed;

@@ -2,6 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "worker/container.h"
+#include "worker/engine.h"
 #include "worker/environment.h"
 #include "worker/sandbox.h"
 #include "worker/supervised.h"
@@ -9,8 +11,9 @@
 
 /* Of an official image's name what matters here: which client, which Python. "prefecthq/prefect:3-latest",
  * "prefecthq/prefect:2.19.9-python3.11", "prefecthq/prefect-client:3-python3.12". */
-static int read_image(struct arena *a, Str image, Str *ret_client, Str *ret_python, struct err *err)
+static int read_image(struct arena *a, Str image, Str *ret_client, Str *ret_python, bool *ret_own, struct err *err)
 {
+    struct err why;
     *ret_client = *ret_python = STR_NONE;
     image = str_trim(image);
     if (!image.n)
@@ -20,7 +23,12 @@ static int read_image(struct arena *a, Str image, Str *ret_client, Str *ret_pyth
     Str rest = image, name, part;
     (void)str_cut(&rest, ':', &name);
     if (!str_eqz(name, "prefecthq/prefect") && !str_eqz(name, "prefecthq/prefect-client"))
-        return err_set(err, ERR_INVALID, "image '%.*s': managed pools take prefecthq/prefect images only; name what is missing in pip_packages", STR_ARG(image));
+    {
+        *ret_own = true;
+        return engine_probe(STR_NONE, &why) == 0 ? 0 : err_set(err, ERR_INVALID,
+            "image '%.*s' needs a container engine on the server's machine (%s); without one managed pools take prefecthq/prefect images only: name what is"
+            " missing in pip_packages", STR_ARG(image), why.text);
+    }
     for (bool first = true; str_cut(&rest, '-', &part); first = false) {
         if (str_starts(part, STR("python")))
             *ret_python = str_sub(part, 6, part.n);
@@ -52,14 +60,60 @@ static int number(const struct json *config, Str key, const char *variable, doub
     return 0;
 }
 
+/* An image of one's own is run by the machine's container engine, with the same limits. */
+static int fill_container(struct infra_context *cx, const struct infra_run *run, struct run_spec *s, struct err *err)
+{
+    struct arena *a = cx->a;
+    if (!str_eqz(s->network, "open"))
+        return err_set(err, ERR_INVALID, "network '%.*s' is for runs without an image of their own", STR_ARG(s->network));
+    Str url = cx->host->api.base_url;
+    bool here = str_find(url, STR("://127.")) > 0 || str_find(url, STR("://localhost")) > 0 || str_find(url, STR("://[::1]")) > 0;
+    struct infra_run own = *run;
+    own.env = (EnvVars){0};
+    for (size_t i = 0; i < run->env.n; i++)
+        env_set(a, &own.env, run->env.v[i].name, run->env.v[i].value);
+    AUTO(buf_free) struct buf packages = BUF(65536), b = BUF(LIMIT_BODY);
+    for (size_t i = 0; i < s->packages.n; i++)
+        buf_fmt(&packages, "%s%.*s", i ? " " : "", STR_ARG(s->packages.v[i]));
+    if (packages.n) /* what the published images' entry point installs */
+        env_set(a, &own.env, STR("EXTRA_PIP_PACKAGES"), str_dup(a, buf_view(&packages)));
+    struct jw w = jw_on(&b);
+    jw_object(&w);
+    jw_kstr(&w, "image", json_get_str(run->config, STR("image")));
+    jw_kstr(&w, "command", json_get_str(run->config, STR("command")));
+    jw_kint(&w, "mem_limit", s->limits.memory_mb << 20);
+    jw_kbool(&w, "auto_remove", true);
+    jw_kstr(&w, "image_pull_policy", STR("IfPossible"));
+    if (here) /* the API listens on the loopback alone */
+        jw_kz(&w, "network_mode", "host");
+    jw_key(&w, STR("container_create_kwargs"));
+    jw_object(&w);
+    jw_kint(&w, "pids_limit", s->limits.pids);
+    if (s->limits.cpus > 0)
+        jw_kint(&w, "nano_cpus", (int64_t)(s->limits.cpus * 1e9));
+    jw_kraw(&w, "security_opt", STR("[\"no-new-privileges\"]"));
+    if (s->cwd.p)
+        jw_kstr(&w, "working_dir", s->cwd);
+    jw_end(&w);
+    jw_end(&w);
+    own.config = json_parse(a, str_dup(a, buf_view(&b)), err);
+    if (!own.config || container_request(cx, &own, &s->container, err) < 0)
+        return -1;
+    s->sandbox = s->engine = false;
+    s->cwd = STR_NONE;
+    s->env = (EnvVars){0};
+    return 0;
+}
+
 static int fill(struct infra_context *cx, const struct infra_run *run, struct run_spec *s, struct err *err)
 {
     struct arena *a = cx->a;
     static const Str engine[] = {STR("python"), STR("-m"), STR("prefect.engine")};
     double memory, cpus, pids, disk, seconds;
     Str image_python;
+    bool own_image = false;
     if (supervised_spec(cx, run, engine, COUNT_OF(engine), s, err) < 0 ||
-        read_image(a, json_get_str(run->config, STR("image")), &s->client, &image_python, err) < 0 ||
+        read_image(a, json_get_str(run->config, STR("image")), &s->client, &image_python, &own_image, err) < 0 ||
         number(run->config, STR("memory"), "MILLPOND_MANAGED_MEMORY", 2048, &memory, err) < 0 ||
         number(run->config, STR("cpu"), "MILLPOND_MANAGED_CPU", 0, &cpus, err) < 0 ||
         number(run->config, STR("pids"), "MILLPOND_MANAGED_PIDS", 512, &pids, err) < 0 ||
@@ -97,7 +151,7 @@ static int fill(struct infra_context *cx, const struct infra_run *run, struct ru
     }
     if (s->cwd.p && s->cwd.p[0] != '/')
         return err_set(err, ERR_INVALID, "working_dir '%.*s' is not an absolute path", STR_ARG(s->cwd));
-    return 0;
+    return own_image ? fill_container(cx, run, s, err) : 0;
 }
 
 static int plan(struct infra_context *cx, const struct run_spec *s, struct err *err)
@@ -116,7 +170,7 @@ static int probe(struct infra_context *cx, struct buf *notes, struct err *err)
 static int check(struct infra_context *cx, const struct infra_run *run, struct err *err)
 {
     struct run_spec s;
-    return fill(cx, run, &s, err) < 0 ? -1 : plan(cx, &s, err);
+    return fill(cx, run, &s, err) < 0 ? -1 : s.container.p ? 0 : plan(cx, &s, err);
 }
 
 static int submit(struct infra_context *cx, const struct infra_run *run, Str *ret_identifier, struct err *err)
@@ -124,7 +178,8 @@ static int submit(struct infra_context *cx, const struct infra_run *run, Str *re
     struct run_spec s;
     if (fill(cx, run, &s, err) < 0 || supervised_start(cx, &s, ret_identifier, err) < 0)
         return -1;
-    warm_keep(cx->host, &s);
+    if (!s.container.p)
+        warm_keep(cx->host, &s);
     return 0;
 }
 

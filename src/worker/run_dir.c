@@ -112,6 +112,8 @@ void run_spec_print(struct buf *b, const struct run_spec *s)
     jw_kstr(&w, "name", s->name);
     jw_kstr(&w, "pool", s->pool);
     jw_kstr(&w, "pool_type", s->pool_type);
+    if (s->container.p)
+        jw_kraw(&w, "container", s->container);
     jw_kstr(&w, "worker", s->worker);
     put_strs(&w, "command", s->argv.v, s->argv.n);
     jw_key(&w, STR("env"));
@@ -225,6 +227,7 @@ int run_spec_parse(struct arena *a, Str text, struct run_spec *ret, struct err *
         .name = json_get_str(v, STR("name")),
         .pool = json_get_str(v, STR("pool")),
         .pool_type = json_get_str(v, STR("pool_type")),
+        .container = json_getz(v, "container") ? json_getz(v, "container")->raw : STR_NONE,
         .worker = json_get_str(v, STR("worker")),
         .cwd = json_get_str(v, STR("cwd")),
     };

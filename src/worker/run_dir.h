@@ -32,6 +32,7 @@ struct run_spec {
     bool capture;        /* ship it to the run's log */
     struct client_options api;
     struct run_limits limits;
+    Str container;       /* the run is a container of an Engine's: what is asked of it, JSON (container.h); STR_NONE: a process */
     /* Managed runs alone: */
     bool sandbox;
     Str network;         /* "open", "none" or "allow" */

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/settle.h"
 #include "worker/supervised.h"
+#include "worker/container.h"
 #include "worker/supervisor_int.h"
 
 #define SETTLE_AFTER (2 * SEC)
@@ -284,7 +285,7 @@ int supervisor_pipes(struct supervisor *s, int ret_fds[2], struct err *err)
     return 0;
 }
 
-/* The plain way: a process of this machine. */
+/* A process of this machine, or what makes and follows a container. */
 static int start(struct supervisor *s, struct err *err)
 {
     struct arena *a = s->a;
@@ -298,14 +299,30 @@ static int start(struct supervisor *s, struct err *err)
         return err_errno(err, "making directory %s", work.p);
     AUTO(buf_free) struct buf notes = BUF(4096);
     cgroup_create(a, supervisor_group(s), &(struct cgroup_limits){0}, &s->child.group, &notes);
-    control_open(&s->control, a, &s->spec.env);
+    EnvVars own = {0};
+    Str words[4];
+    size_t word_count = 0;
+    if (s->spec.container.p) {
+        for (char **e = environ; *e; e++) {
+            const char *eq = strchr(*e, '=');
+            if (eq)
+                env_set(a, &own, (Str){*e, (size_t)(eq - *e)}, str_of(eq + 1));
+        }
+        words[word_count++] = STR("/proc/self/exe");
+        words[word_count++] = STR("container");
+        if (s->again)
+            words[word_count++] = STR("--attach");
+        words[word_count++] = s->dir;
+    } else {
+        control_open(&s->control, a, &s->spec.env);
+    }
     int out[2];
     if (supervisor_pipes(s, out, err) < 0)
         return -1;
     struct child_plain p = {
-        .argv = s->spec.argv.v,
-        .argc = s->spec.argv.n,
-        .env = &s->spec.env,
+        .argv = word_count ? words : s->spec.argv.v,
+        .argc = word_count ? word_count : s->spec.argv.n,
+        .env = word_count ? &own : &s->spec.env,
         .cwd = s->spec.cwd.p ? s->spec.cwd : work,
         .out_fd = out[0],
         .err_fd = out[1],
@@ -419,6 +436,15 @@ int supervisor_open(struct supervisor *s, Str dir, int *ret_lock, struct err *er
     return 0;
 }
 
+/* Whether a run whose supervisor died goes on elsewhere, so that this one takes its place. */
+static bool supervisor_follows(struct supervisor *s)
+{
+    struct run_status old;
+    struct err ignored;
+    s->again = s->spec.container.p && !(run_status_read(s->a, s->dir, &old, &ignored) == 0 && old.ended);
+    return s->again;
+}
+
 int supervisor_main(int argc, char **argv)
 {
     bool report_only = argc == 3 && !strcmp(argv[1], "--report"), spare = argc == 3 && !strcmp(argv[1], "--spare");
@@ -445,6 +471,8 @@ int supervisor_main(int argc, char **argv)
         log_at(LOG_ERROR, "supervisor", "cannot begin", "error=\"%s\"", err.text);
         return 1;
     }
+    if (report_only && supervisor_follows(s))
+        report_only = false; /* the container may have outlived its supervisor */
     if (report_only)
         inherit(s);
     else if (!s->child.pid)
@@ -460,6 +488,8 @@ int supervisor_main(int argc, char **argv)
         s->status.pid = s->child.pid;
         supervisor_save(s);
         supervisor_watch(s);
+        if (s->spec.container.p && s->killed)
+            container_end(s->spec.container);
         note_use(s);
         child_clear(&s->child);
         managed_clear(s);

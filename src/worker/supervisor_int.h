@@ -29,6 +29,7 @@ struct supervisor {
     struct stream streams[2];
     int signals;      /* signalfd */
     bool exited;      /* the child has */
+    bool again;       /* follows a container whose supervisor died */
     struct run_end end;
     Dur started, stop_at, kill_at; /* monotonic; 0: none */
     bool killed;

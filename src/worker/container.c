@@ -290,27 +290,20 @@ static int follow(struct container *c, int signals, bool started, struct err *er
     return (int)code;
 }
 
-int container_main(int argc, char **argv)
+static int make_and_follow(struct container *c, const char *dir, bool attach, struct err *err)
 {
-    bool attach = argc == 3 && !strcmp(argv[1], "--attach");
-    if (argc != 2 && !attach)
-        return 2;
-    struct container c = {.a = arena_create()};
     struct run_spec spec;
-    struct err err;
-    if (run_spec_read(c.a, str_of(argv[argc - 1]), &spec, &err) < 0 || !(c.want = json_parse(c.a, spec.container, &err)) ||
-        engine_open(&c.engine, json_str(member(&c, "engine")), &err) < 0)
-        return fail(&err);
-    c.grace = spec.limits.grace / SEC;
-    int found = find(&c, &err);
+    if (run_spec_read(c->a, str_of(dir), &spec, err) < 0 || !(c->want = json_parse(c->a, spec.container, err)) ||
+        engine_open(&c->engine, json_str(member(c, "engine")), err) < 0)
+        return -1;
+    c->grace = spec.limits.grace / SEC;
+    int found = find(c, err);
     if (found < 0)
-        return fail(&err);
-    if (!found && attach) {
-        say("The container of this run is gone, and with it its end.");
-        return FAILED;
-    }
-    if (!found && provide_image(&c, &err) < 0)
-        return fail(&err);
+        return -1;
+    if (!found && attach)
+        return err_set(err, ERR_NOT_FOUND, "The container of this run is gone, and with it its end.");
+    if (!found && provide_image(c, err) < 0)
+        return -1;
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
@@ -318,15 +311,24 @@ int container_main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
     int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (!found && create(&c, &err) < 0) {
-        if (c.id.n)
-            remove_container(&c);
-        return fail(&err);
-    }
-    int code = follow(&c, signals, found, &err);
-    const struct json *keep = member(&c, "auto_remove");
-    if (code < 0 || (json_is(keep, JSON_BOOL) && keep->boolean))
-        remove_container(&c);
+    int code = !found && create(c, err) < 0 ? -1 : follow(c, signals, found, err);
+    close(signals);
+    const struct json *keep = member(c, "auto_remove");
+    if (c->id.n && (code < 0 || (json_is(keep, JSON_BOOL) && keep->boolean)))
+        remove_container(c);
+    return code;
+}
+
+int container_main(int argc, char **argv)
+{
+    bool attach = argc == 3 && !strcmp(argv[1], "--attach");
+    if (argc != 2 && !attach)
+        return 2;
+    struct container c = {.a = arena_create()};
+    struct err err;
+    int code = make_and_follow(&c, argv[argc - 1], attach, &err);
+    engine_close(&c.engine);
+    arena_free(c.a);
     return code < 0 ? fail(&err) : code;
 }
 

@@ -83,11 +83,13 @@ def measure_due(server, schedules, seconds):
     asks = Pipe(server, 1)
     ask = True
     while time.monotonic() < end:
-        if ask and not asks.waiting():
-            asks.send("/work_pools/due/get_scheduled_flow_runs", {"scheduled_before": datetime.datetime.now(datetime.timezone.utc).isoformat(), "limit": 1000})
+        if ask and not asks.waiting() and not pipe.waiting():
+            asks.send("/work_pools/due/get_scheduled_flow_runs", {"scheduled_before": datetime.datetime.now(datetime.timezone.utc).isoformat(), "limit": 200})
             ask = False
         for status, body in asks.answers(0.002):
             now = time.time()
+            if status != 200:
+                raise RuntimeError(f"{status} {body[:300]!r}")
             runs = json.loads(body)
             for r in runs:
                 run = r["flow_run"]
@@ -99,7 +101,7 @@ def measure_due(server, schedules, seconds):
                 if due >= measured_from:
                     late.append((now - due) * 1000)
                 pipe.send(f"/flow_runs/{run['id']}/set_state", {"state": {"type": "PENDING"}})
-            ask = ask or len(runs) >= 1000
+            ask = ask or len(runs) >= 200
         for status, body in pipe.answers(0):
             if status != 201:
                 raise RuntimeError(f"{status} {body[:300]!r}")

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import report
+from due import measure_due
 from servers import Postgres, cpu, end, end_of, environment, free_port, memory, ours, reference, reference_environment, written
 from size import measure_events, measure_logs, measure_queries, measure_waiting, sync_ms
 
@@ -92,7 +93,13 @@ def measure_ours(o, work, postgres):
         say(f"ours, {waiting['runs']} runs waiting: {waiting['percent']:.2f} % of a core")
     finally:
         server.stop()
-    return {"listen_ms": starts, "idle": idle, "idle_managed": with_pool, "after_load": after, "lives": lives, "floods": floods, "waiting": waiting,
+    server = ours(o.build, work / "due", managed=False, MILLPOND_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME=120)
+    try:
+        due = measure_due(server, 100_000 // (10 if o.quick else 1), 20)
+        say(f"ours, {due['schedules']} schedules, {due['due_per_second']:.0f} due a second: {due['p50_ms']:.0f} ms, p99 {due['p99_ms']:.0f}; {due['twice']} twice")
+    finally:
+        server.stop()
+    return {"due": due, "listen_ms": starts, "idle": idle, "idle_managed": with_pool, "after_load": after, "lives": lives, "floods": floods, "waiting": waiting,
             "sync_ms": sync_ms(work), "million": measure_queries(o, work, say)}
 
 

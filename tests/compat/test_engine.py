@@ -16,7 +16,7 @@ def programs(pair):
         pair.server.api("POST", "/v2/concurrency_limits/", limit)
     for tag, n in (("one-at-a-time", 1), ("never", 0)):
         pair.server.api("POST", "/concurrency_limits/", {"tag": tag, "concurrency_limit": n})
-    all = {name: script(pair.server, name, peer=pair.peer) for name in ("engine", "pausing", "limits")}
+    all = {name: script(pair.server, name, peer=pair.peer) for name in ("engine", "pausing", "limits", "objects")}
     yield all
     for p in all.values():
         p.stop()
@@ -183,3 +183,25 @@ def test_limits(pair, programs):
                                                                 "related": {"id": [f"prefect.flow-run.{said['ids']['within']}"]}}})
         return {e["event"] for e in page["events"]} >= {"prefect.concurrency-limit.acquired", "prefect.concurrency-limit.released"}
     wait_for(told)
+
+
+# ---- blocks and variables ----
+
+def test_objects(pair, programs):
+    server = pair.server
+    run, said = programs["objects"].end().split()
+    assert said == "done"
+    town = server.api("GET", "/variables/name/town")
+    assert town["value"] == "Aalen" and town["tags"] == ([] if pair.old else ["x"]), "the older one's overwriting forgets them"
+    read = "/block_types/slug/{}/block_documents/name/{}"
+    assert "other" not in str(server.api("GET", read.format("secret", "password"))["data"])
+    server.api("GET", read.format("car", "beetle"), expect=404)
+    engine = server.api("GET", read.format("engine", "v8") + "?include_secrets=true")
+    assert engine["data"] == {"fuel": "water", "key": "k2"} and engine["block_type"]["name"] == "Engine"
+    hook = server.api("GET", read.format("custom-webhook", "hook"))
+    assert hook["data"]["method"] == "POST" and "'t'" not in str(hook["data"]) and "notify" in hook["block_schema"]["capabilities"]
+    shelf = server.api("GET", read.format("local-file-system", "shelf"))
+    keeping = run_of(server, run)
+    data = keeping["state"]["data"]
+    assert keeping["state_type"] == "COMPLETED" and shelf["id"] in (data.get("storage_block_id"), data.get("metadata", {}).get("storage_block_id")), data
+    assert tasks(server, run, 1) == {"keep": [DONE]}

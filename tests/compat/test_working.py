@@ -2,6 +2,7 @@
 import json
 import shutil
 import signal
+from datetime import datetime, timezone
 
 import pytest
 
@@ -82,6 +83,10 @@ def programs(pair, deployed):
     all = {"worker": worker, "orders": script(pair.server, "ordering", peer=pair.peer), "serve": script(pair.server, "serving", peer=pair.peer, **HASTE),
            "tasks": script(pair.server, "tasking", "serve", peer=pair.peer)}
     all["delay"] = script(pair.server, "tasking", "delay", "4", peer=pair.peer, home=all["tasks"].home)  # where arguments are kept
+    for what in ("die", "hold"):
+        pair.server.api("POST", "/v2/concurrency_limits/", {"name": what, "limit": 1})
+        if not pair.old:  # which holds its slots without a time
+            all[what] = script(pair.server, "holding", what, peer=pair.peer)
     if pair.old:
         all["agented"] = script(pair.server, "agented", deployed["directory"], peer=pair.peer)
     yield all
@@ -267,3 +272,22 @@ def test_background_tasks(server, programs):
     assert len(retried) == 1, "the third is tried again"
     programs["tasks"].stop()
     assert sorted(line for line in programs["tasks"].out.read_text().splitlines() if line.startswith("doubling")) == [f"doubling {n}" for n in range(4)]
+
+
+def test_slots_of_the_dead_and_the_living(server, programs, pair):
+    """Held for a minute at a time: who lives renews it in time, who was killed leaves it."""
+    if pair.old:
+        return
+    assert programs["die"].end(expect=-signal.SIGKILL).split() == ["in"]
+
+    def active(name):
+        return server.api("GET", f"/v2/concurrency_limits/{name}")["active_slots"]
+    wait_for(lambda: active("die") == 0, 90, every=0.2)
+    held, = [e for e in server.api("POST", "/events/filter", {"filter": {"event": {"name": ["prefect.concurrency-limit.acquired"]}}})["events"]
+             if e["resource"]["prefect.resource.name"] == "hold"]
+    since = datetime.fromisoformat(held["occurred"].replace("Z", "+00:00"))
+    wait_for(lambda: (datetime.now(timezone.utc) - since).total_seconds() > 62, 90, every=0.2)
+    assert active("hold") == 1 and programs["hold"].process.poll() is None
+    programs["hold"].process.stdin.close()
+    programs["hold"].end()
+    wait_for(lambda: active("hold") == 0)

@@ -317,6 +317,18 @@ static struct conn *take_spare(struct db *db)
     return c;
 }
 
+/* For a second, or until the database is closed. */
+static void rest(struct db *db)
+{
+    bool closing = false;
+    for (int i = 0; i < 20 && !closing; i++) {
+        pause_for(50 * MSEC);
+        pthread_mutex_lock(&db->pool.lock);
+        closing = db->pool.closing;
+        pthread_mutex_unlock(&db->pool.lock);
+    }
+}
+
 static void *pool_main(void *arg)
 {
     struct db *db = arg;
@@ -331,8 +343,13 @@ static void *pool_main(void *arg)
         } else if (!own) {
             own = take_spare(db);
             if (!own)
-                own = db->driver->open(db, CONN_READER, &err);
+                own = db->driver->open(db, db->connected ? CONN_MORE : CONN_READER, &err);
+            db->connected += own != NULL;
             c = own;
+        }
+        if (!c && db->connected && queue_put(&db->pool, &job, &err) == 0) {
+            rest(db); /* there is no room for us: those that have a connection do the work */
+            continue;
         }
         if (!c || pool_run(c, &job, &err) < 0)
             job_failed(&job, &err);

@@ -293,7 +293,7 @@ static struct conn *pg_open(struct db *db, enum conn_role role, struct err *err)
     p->c.db = db;
     p->c.driver = &db_postgres;
     p->c.cache.bytes_max = (size_t)4 << 20;
-    if ((role == CONN_WRITER ? connect_once(p, err) : reconnect(p, err)) < 0) {
+    if ((role == CONN_READER ? reconnect(p, err) : connect_once(p, err)) < 0) {
         pg_close(&p->c);
         return NULL;
     }
@@ -776,10 +776,15 @@ static int pg_migrate_begin(struct conn *c, struct err *err)
     if (command(p, str_fmt(a, "SELECT pg_advisory_lock(%lld)", (long long)key).p, err) < 0)
         return err_wrap(err, "waiting for another server's migration");
     const char *const values[] = {schema.p};
-    PGresult *r = PQexecParams(p->pg, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", 1, NULL,
-                               values, NULL, NULL, 0);
+    PGresult *r = PQexecParams(p->pg,
+                               "SELECT pg_catalog.has_schema_privilege(oid, 'USAGE') FROM pg_catalog.pg_namespace"
+                               " WHERE nspname = $1",
+                               1, NULL, values, NULL, NULL, 0);
     int rc = PQresultStatus(r) == PGRES_TUPLES_OK ? PQntuples(r) : fail(p, r, NULL, err);
+    bool may = rc > 0 && *PQgetvalue(r, 0, 0) == 't';
     PQclear(r);
+    if (rc > 0 && !may)
+        return err_set(err, ERR_FORBIDDEN, "the database's user '%s' has no permission on schema '%.*s': GRANT USAGE, CREATE ON SCHEMA", PQuser(p->pg), STR_ARG(schema));
     if (rc != 0)
         return MIN(rc, 0);
     char *name = PQescapeIdentifier(p->pg, schema.p, schema.n);

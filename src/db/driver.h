@@ -13,7 +13,8 @@
 #define CACHE_STATEMENTS 512                   /* prepared statements kept by a connection */
 #define CACHE_SLOTS 256
 
-enum conn_role { CONN_WRITER, CONN_READER };
+/* CONN_MORE: another reader, which does not wait for a server that has no room: those that are there do the work. */
+enum conn_role { CONN_WRITER, CONN_READER, CONN_MORE };
 
 enum job_kind {
     JOB_READ,
@@ -149,6 +150,7 @@ struct db {
     struct queue writer, pool;
     pthread_t writer_thread, *pool_threads;
     int pool_size, pool_started;
+    _Atomic int connected;       /* threads of the pool that have had a connection */
     void *state;                 /* the driver's */
     _Atomic int64_t fail_in;     /* db_test_fail_at */
     _Atomic uint64_t commits, writes, failed, reads, largest_batch;

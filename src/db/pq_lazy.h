@@ -41,7 +41,8 @@
     X(PQserverVersion) \
     X(PQsetNoticeProcessor) \
     X(PQstatus) \
-    X(PQtransactionStatus)
+    X(PQtransactionStatus) \
+    X(PQuser)
 
 struct pq_lazy {
 #define X(fn) __typeof__(&fn) fn##_;
@@ -88,3 +89,4 @@ void pq_lazy_load(void);
 #define PQsetNoticeProcessor pq_lazy.PQsetNoticeProcessor_
 #define PQstatus pq_lazy.PQstatus_
 #define PQtransactionStatus pq_lazy.PQtransactionStatus_
+#define PQuser pq_lazy.PQuser_

@@ -3,7 +3,7 @@ BUILD ?= build
 PEER  := $(BUILD)/peer-3.8.8
 PREFIX ?= /usr/local
 
-.PHONY: all build deps test test-asan fuzz bench tutorial install clean format
+.PHONY: all build deps test test-asan test-tsan fuzz bench tutorial install clean format
 
 all: build
 
@@ -24,6 +24,12 @@ test: deps
 test-asan: deps
 	@[ -d build-asan ] || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@ninja -C build-asan --quiet && meson test -C build-asan --suite unit --suite fuzz --no-rebuild -q
+
+# The unit tests, and a server under the API's tests, with ThreadSanitizer.
+test-tsan: deps build
+	@tools/peer.sh $(PEER) 3.8.8
+	@tests/tsan.sh build-tsan $(PEER) tests/api/test_kill.py tests/api/test_sockets.py tests/api/test_runs.py tests/api/test_events.py \
+	  tests/api/test_scheduler.py tests/api/test_concurrency.py tests/api/test_automations.py tests/api/test_logs.py
 
 # Looks for inputs that break something: SECONDS on each target, or on TARGETS alone. What is found is in build-fuzz/found; it joins tests/fuzz/corpus.
 fuzz: deps

@@ -152,6 +152,8 @@ static int wait_end(int pid, Dur most, long *ret_kb)
         if (wait4(pid, &status, WNOHANG, &use) == pid) {
             if (ret_kb)
                 *ret_kb = use.ru_maxrss;
+            pthread_mutex_lock(&api.lock); /* what it has told the server is there for whoever looks */
+            pthread_mutex_unlock(&api.lock);
             return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
         }
     }
@@ -360,7 +362,9 @@ static void test_run_is_gone(void **state)
     AUTO(arena_freep) struct arena *a = arena_create();
     Str dir;
     set_run("RUNNING");
+    pthread_mutex_lock(&api.lock);
     api.gone = true;
+    pthread_mutex_unlock(&api.lock);
     int pid = start(a, "echo x; exit 5", 0, SEC, &dir);
     assert_int_equal(wait_end(pid, PATIENCE, NULL), 0);
     assert_int_equal(api.set_states, 0);

@@ -7,7 +7,7 @@ build=$1 peer=$2
 shift 2
 cd "$(dirname "$0")/.."
 [ -f "$build/build.ninja" ] || meson setup "$build" -Db_sanitize=thread -Db_lundef=false >/dev/null || exit 1
-units="base loop http ws client db db_cut events recorder upkeep concurrency supervisor"
+units=${UNITS:-base loop http ws client db db_cut events recorder upkeep concurrency supervisor}
 ninja -C "$build" --quiet millpond $(printf 'tests/unit/test_%s ' $units) || exit 1
 reports=$(mktemp -d)
 bad=0

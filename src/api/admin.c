@@ -58,12 +58,7 @@ int admin_storage_read(struct call *c, struct err *err)
 
 int admin_storage_update(struct call *c, struct err *err)
 {
-    Uuid id;
-    Str text = call_str(c, "default_result_storage_block_id");
-    if (!text.p || !uuid_parse(text, &id))
-        violation_add(&c->violations, "uuid_parsing", STR("default_result_storage_block_id"), json_getz(c->body, "default_result_storage_block_id"), "must be a UUID");
-    if (call_invalid(c, err) < 0)
-        return -1;
+    Uuid id = call_uuid(c, "default_result_storage_block_id");
     Str capabilities;
     {
         AUTO(stmt_finish) struct stmt *q = db_query(c->conn, err,
@@ -90,10 +85,12 @@ int admin_storage_delete(struct call *c, struct err *err)
 
 static int confirmed(struct call *c, struct err *err)
 {
-    bool yes = call_bool(c, "confirm", false);
-    if (call_invalid(c, err) < 0)
-        return -1;
-    return yes ? 0 : err_set(err, ERR_INVALID, "This is done only where it is confirmed: {\"confirm\": true}.");
+    const struct json *sent = call_json(c, "confirm");
+    if (sent && sent->kind != JSON_BOOL) { /* "yes" would do elsewhere; nothing is deleted by a near miss */
+        violation_add(&c->violations, "bool_type", STR("confirm"), sent, "must be true or false");
+        return call_invalid(c, err);
+    }
+    return call_bool(c, "confirm") ? 0 : err_set(err, ERR_INVALID, "This is done only where it is confirmed: {\"confirm\": true}.");
 }
 
 static void reset_done(void *arg, const struct err *err)
@@ -160,12 +157,12 @@ static Str csrf_token(struct arena *a, Str client, int64_t period)
 
 int csrf_token_read(struct call *c, struct err *err)
 {
-    Str client = exchange_query(c->x, "client");
+    Str client = call_str(c, "client");
     if (!c->server->options->csrf)
         return err_set(err, ERR_UNPROCESSABLE, "CSRF protection is disabled."); /* clients look for these words */
     if (!client.n || client.n > 200) {
         c->violations.prefix = STR("[\"query\"");
-        violation_add(&c->violations, "missing", STR("client"), NULL, "must name the client");
+        violation_add(&c->violations, "value_error", STR("client"), NULL, "must be 1 to 200 bytes long");
         return call_invalid(c, err);
     }
     int64_t period = c->now / CSRF_LIFE;

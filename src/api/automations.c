@@ -68,11 +68,7 @@ static int check_job_variables(struct call *c, int view, Str actions, struct err
 
 static int parse(struct call *c, int view, struct automation *ret, struct err *err)
 {
-    record_init(&automation_resource, ret);
-    record_parse(c->a, &automation_resource, view, c->body, ret, &c->violations);
-    for (size_t i = 0; view == UPDATE && json_is(c->body, JSON_OBJECT) && i < automation_resource.n; i++)
-        if ((automation_resource.fields[i].flags & REQUIRED) && !IS_SET(ret, i))
-            violation_add(&c->violations, "missing", str_of(automation_resource.fields[i].name), c->body, "is required");
+    call_read(c, &automation_resource, view, ret);
     ret->trigger = settled(c, "trigger", trigger_settle, JSON_OBJECT, ret->trigger);
     ret->actions = settled(c, "actions", actions_settle, JSON_ARRAY, ret->actions);
     ret->actions_on_trigger = settled(c, "actions_on_trigger", actions_settle, JSON_ARRAY, ret->actions_on_trigger);
@@ -181,18 +177,9 @@ int automations_switch(struct call *c, struct err *err)
 {
     struct automation to, now;
     record_init(&automation_resource, &to);
-    to.enabled = 1;
-    if (!json_is(c->body, JSON_OBJECT))
-        violation_add(&c->violations, c->body ? "model_attributes_type" : "missing", STR_NONE, c->body, "must be an object");
-    for (size_t i = 0; json_is(c->body, JSON_OBJECT) && i < c->body->object.n; i++) {
-        const struct json_member *m = &c->body->object.members[i];
-        if (str_eqz(m->key, "enabled")) {
-            field_parse(c->a, &automation_resource.fields[automation__enabled], &m->value, &to, &c->violations);
-            SET_FIELD(&to, automation__enabled);
-        } else {
-            violation_add(&c->violations, "extra_forbidden", m->key, &m->value, "is not a known key here");
-        }
-    }
+    to.enabled = call_bool(c, "enabled");
+    if (call_json(c, "enabled"))
+        SET_FIELD(&to, automation__enabled);
     if (call_invalid(c, err) < 0 || found(c, record_by_id(c->conn, c->a, &automation_resource, c->id, &now, err), err) < 0 ||
         check_loops(c, to.enabled == 1, now.trigger, now.actions, err) < 0)
         return -1;

@@ -175,7 +175,7 @@ int block_schemas_read(struct call *c, struct err *err)
 int block_schemas_read_by_checksum(struct call *c, struct err *err)
 {
     struct block_schema s;
-    Str version = exchange_query(c->x, "version");
+    Str version = call_str(c, "version");
     int rc = version.p ? record_find(c->conn, c->a, &block_schema_resource, &s, err, "checksum = $1 AND version = $2", "ss", c->params[0], version)
                        : record_find(c->conn, c->a, &block_schema_resource, &s, err, "checksum = $1 ORDER BY created DESC LIMIT 1", "s", c->params[0]);
     return found(rc, "Block schema", err) < 0 ? -1 : print_schema(c, &s, err);
@@ -221,35 +221,14 @@ int block_capabilities_read(struct call *c, struct err *err)
 
 /* ---- documents ---- */
 
-static int secrets_wanted(struct call *c, bool *ret, struct err *err)
-{
-    static const struct {
-        const char *word;
-        bool means;
-    } words[] = {{"true", true}, {"1", true}, {"yes", true}, {"on", true}, {"false", false}, {"0", false}, {"no", false}, {"off", false}};
-    Str v = exchange_query(c->x, "include_secrets");
-    if (!v.p) {
-        *ret = call_bool(c, "include_secrets", false);
-        return call_invalid(c, err);
-    }
-    for (size_t i = 0; i < COUNT_OF(words); i++)
-        if (str_ieq(v, str_of(words[i].word))) {
-            *ret = words[i].means;
-            return 0;
-        }
-    c->violations.prefix = STR("[\"query\"");
-    violation_add(&c->violations, "bool_parsing", STR("include_secrets"), NULL, "must be true or false");
-    return call_invalid(c, err);
-}
 
 static int print_document(struct call *c, const struct block_document *d, struct err *err)
 {
     struct block_schema s;
     struct block_type t;
     struct block_values values;
-    bool secrets = false;
-    if (secrets_wanted(c, &secrets, err) < 0 ||
-        found(record_by_id(c->conn, c->a, &block_schema_resource, d->block_schema_id, &s, err), "Block schema", err) < 0 ||
+    bool secrets = call_asks(c, "include_secrets") && call_bool(c, "include_secrets");
+    if (found(record_by_id(c->conn, c->a, &block_schema_resource, d->block_schema_id, &s, err), "Block schema", err) < 0 ||
         type_by_id(c, d->block_type_id, &t, err) < 0 || block_values_read(c->conn, c->a, c->ws->key, d, &values, err) < 0)
         return -1;
     jw_object(&c->w);
@@ -285,8 +264,7 @@ int block_documents_create(struct call *c, struct err *err)
 {
     struct block_document d;
     struct block_schema s;
-    record_init(&block_document_resource, &d);
-    record_parse(c->a, &block_document_resource, CREATE, c->body, &d, &c->violations);
+    call_read(c, &block_document_resource, CREATE, &d);
     bool anonymous = d.is_anonymous == 1;
     if (!d.name.p && !anonymous)
         violation_add(&c->violations, "value_error", STR("name"), json_getz(c->body, "name"), "is required for a block document that is not anonymous");

@@ -5,6 +5,7 @@
  * {"detail": text} (or {"exception_message": text} where c->exception_shape is set). It may be run again after a lost
  * transaction (PostgreSQL), with c->out, c->outbox and c->status as new. */
 #pragma once
+#include "api/bodies.h"
 #include "api/server_main.h"
 #include "http/server.h"
 #include "model/filter.h"
@@ -55,24 +56,31 @@ struct route {
     enum call_kind kind;
     int status;
     call_handler *handler;
+    struct asks asks;
+    struct answers answers;
 };
 extern const struct route routes[];
 extern const size_t route_count;
 
 /* -1 where violations were gathered: `if (call_invalid(c, err)) return -1;` after parsing. */
 int call_invalid(struct call *c, struct err *err);
-/* A body that must be an object, parsed for a view: record_init, record_parse, call_invalid in one. */
+/* A body that must be an object, parsed for the view that its route says: record_init, record_parse; call_parse: call_invalid too. */
+void call_read(struct call *c, const struct resource *r, int view, void *rec);
 NODISCARD int call_parse(struct call *c, const struct resource *r, int view, void *rec, struct err *err);
-/* Top-level keys of multi-key bodies: null or absent gives the default; a wrong type is a violation. */
-int64_t call_int(struct call *c, const char *key, int64_t dflt, int64_t min, int64_t max);
-bool call_bool(struct call *c, const char *key, bool dflt);
-Str call_str(struct call *c, const char *key); /* STR_NONE where absent */
-double call_double(struct call *c, const char *key, double dflt); /* finite */
-Dur call_dur(struct call *c, const char *key, Dur dflt, Dur min, Dur max); /* seconds, or ISO 8601 */
-/* Those that must be there: absent or null is a violation. A list has at most `max` items. */
+/* Values of the route's keys, in the body or the query, that asks_check has checked: a key of another name or type than the route's rows
+ * say ends the program. Absent or null: the row's default; where it has none, INT_NONE, false, STR_NONE, NaN, `dflt`, the nil UUID, no items. */
+int64_t call_int(struct call *c, const char *key);
+bool call_bool(struct call *c, const char *key);
+Str call_str(struct call *c, const char *key);
+double call_double(struct call *c, const char *key);
+Dur call_dur(struct call *c, const char *key);
+Time call_time(struct call *c, const char *key, Time dflt);
 Uuid call_uuid(struct call *c, const char *key);
-Uuid *call_uuids(struct call *c, const char *key, size_t max, size_t *ret_n);
-Str *call_strs(struct call *c, const char *key, size_t max, size_t *ret_n);
+Uuid *call_uuids(struct call *c, const char *key, size_t *ret_n);
+Str *call_strs(struct call *c, const char *key, size_t *ret_n);
+bool call_asks(const struct call *c, const char *key); /* it has such a key */
+/* A whole object or list; NULL where absent or null. */
+const struct json *call_json(struct call *c, const char *key);
 /* limit (default and cap LIMIT_PAGE) and offset of the body; too large or negative: 422 with a `detail` sentence. */
 NODISCARD int call_page(struct call *c, int64_t *ret_limit, int64_t *ret_offset, struct err *err);
 /* {"results", "count", "limit", "pages", "page"} routes. */

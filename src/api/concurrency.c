@@ -6,10 +6,6 @@
 
 #include <math.h>
 
-#define LEASE_DEFAULT (300 * SEC)
-#define LEASE_MIN (60 * SEC)
-#define LEASE_MAX (86400 * SEC)
-#define SLOTS_MAX INT32_MAX
 
 /* ---- what both generations of routes share ---- */
 
@@ -169,14 +165,9 @@ int concurrency_limits_v2_delete(struct call *c, struct err *err)
 static void parse_wanted(struct call *c, struct slots_wanted *ret)
 {
     *ret = (struct slots_wanted){.max_tag_wait = c->ws->orchestration.tag_slot_wait};
-    ret->names = call_strs(c, "names", LIMIT_NAMES, &ret->n);
-    ret->slots = call_int(c, "slots", 0, 1, SLOTS_MAX);
-    if (json_is_null(json_getz(c->body, "slots")))
-        violation_add(&c->violations, "missing", STR("slots"), c->body, "is required");
-    Str mode = call_str(c, "mode");
-    ret->rate_limit = str_eqz(mode, "rate_limit");
-    if (mode.p && !ret->rate_limit && !str_eqz(mode, "concurrency"))
-        violation_add(&c->violations, "literal_error", STR("mode"), json_getz(c->body, "mode"), "must be 'concurrency' or 'rate_limit'");
+    ret->names = call_strs(c, "names", &ret->n);
+    ret->slots = call_int(c, "slots");
+    ret->rate_limit = call_asks(c, "mode") && str_eqz(call_str(c, "mode"), "rate_limit");
 }
 
 static int take(struct call *c, const struct slots_wanted *want, struct slots_result *ret, struct err *err)
@@ -204,9 +195,7 @@ int concurrency_limits_v2_decrement(struct call *c, struct err *err)
     struct slots_wanted give;
     struct slots_result got;
     parse_wanted(c, &give);
-    double held = call_double(c, "occupancy_seconds", NAN);
-    if (held <= 0)
-        violation_add(&c->violations, "greater_than", STR("occupancy_seconds"), json_getz(c->body, "occupancy_seconds"), "must be greater than 0");
+    double held = call_double(c, "occupancy_seconds");
     if (call_invalid(c, err) < 0 || slots_give(c->conn, c->a, &give, held, c->now, &got, &c->outbox, err) < 0)
         return -1;
     limits_print_minimal(c, &got, 0);
@@ -217,31 +206,23 @@ int concurrency_limits_v2_decrement(struct call *c, struct err *err)
 
 static void parse_holder(struct call *c, Str *ret_type, Uuid *ret_id)
 {
-    static const char *const types[] = {"flow_run", "task_run", "deployment", NULL};
-    static const struct field fields[] = {
-        {.name = "type", .type = F_ENUM, .offset = offsetof(struct lease, holder_type), .more = types},
-        {.name = "id", .type = F_UUID, .offset = offsetof(struct lease, holder_id)},
-    };
-    const struct json *v = json_getz(c->body, "holder");
+    const struct json *v = call_json(c, "holder");
     struct lease l = {0};
     *ret_type = STR_NONE;
     *ret_id = UUID_NIL;
-    if (json_is_null(v))
+    if (!v)
         return;
-    if (v->kind != JSON_OBJECT) {
-        violation_add(&c->violations, "model_type", STR("holder"), v, "must be an object");
-        return;
-    }
     Str before = violations_enter(&c->violations, STR("holder"));
-    for (size_t i = 0; i < COUNT_OF(fields); i++) {
-        const struct json *member = json_get(v, str_of(fields[i].name));
+    for (size_t i = 0; i < lease_holder_shape.n; i++) {
+        const struct field *f = &lease_holder_shape.fields[i];
+        const struct json *member = json_get(v, str_of(f->name));
         if (member)
-            field_parse(c->a, &fields[i], member, &l, &c->violations);
+            field_parse(c->a, f, member, &l, &c->violations);
         else
-            violation_add(&c->violations, "missing", str_of(fields[i].name), v, "is required");
+            violation_add(&c->violations, "missing", str_of(f->name), v, "is required");
     }
     for (size_t i = 0; i < v->object.n; i++)
-        if (!str_eqz(v->object.members[i].key, "type") && !str_eqz(v->object.members[i].key, "id"))
+        if (!resource_field(&lease_holder_shape, v->object.members[i].key))
             violation_add(&c->violations, "extra_forbidden", v->object.members[i].key, &v->object.members[i].value, "is not known here");
     c->violations.prefix = before;
     *ret_type = l.holder_type;
@@ -256,7 +237,7 @@ int concurrency_limits_v2_increment_with_lease(struct call *c, struct err *err)
     Uuid holder, lease;
     parse_wanted(c, &want);
     parse_holder(c, &holder_type, &holder);
-    Dur ttl = call_dur(c, "lease_duration", LEASE_DEFAULT, LEASE_MIN, LEASE_MAX);
+    Dur ttl = call_dur(c, "lease_duration");
     if (call_invalid(c, err) < 0 || take(c, &want, &got, err) < 0)
         return -1;
     if (!got.taken)
@@ -286,7 +267,7 @@ int concurrency_limits_v2_decrement_with_lease(struct call *c, struct err *err)
 
 int concurrency_leases_renew(struct call *c, struct err *err)
 {
-    Dur ttl = call_dur(c, "lease_duration", LEASE_DEFAULT, LEASE_MIN, LEASE_MAX);
+    Dur ttl = call_dur(c, "lease_duration");
     if (call_invalid(c, err) < 0)
         return -1;
     int rc = lease_renew(c->conn, c->id, ttl, c->now, &c->outbox, err);

@@ -175,16 +175,11 @@ int deployments_create_flow_run_bulk(struct call *c, struct err *err)
 
 int deployments_get_scheduled_flow_runs(struct call *c, struct err *err)
 {
-    const struct json *sent = json_getz(c->body, "deployment_ids");
+    const struct json *sent = call_json(c, "deployment_ids");
     Time before = call_time(c, "scheduled_before", TIME_NONE);
     int64_t limit, offset;
-    if (!json_is(sent, JSON_ARRAY))
-        violation_add(&c->violations, sent ? "list_type" : "missing", STR("deployment_ids"), sent, "must be a list of ids");
-    size_t n = json_is(sent, JSON_ARRAY) ? sent->array.n : 0;
-    Uuid *ids = arena_array(c->a, Uuid, n + 1);
-    for (size_t i = 0; i < n; i++)
-        if (!uuid_parse(json_str(&sent->array.items[i]), &ids[i]))
-            violation_add(&c->violations, "uuid_parsing", STR("deployment_ids"), &sent->array.items[i], "must be a UUID");
+    size_t n;
+    Uuid *ids = call_uuids(c, "deployment_ids", &n);
     if (call_page(c, &limit, &offset, err) < 0 || call_invalid(c, err) < 0)
         return -1;
     AUTO(buf_free) struct buf b = BUF((size_t)1 << 20);

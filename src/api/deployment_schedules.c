@@ -196,8 +196,7 @@ int deployment_schedules_update(struct call *c, struct err *err)
     struct deployment d;
     struct deployment_schedule s;
     Uuid id;
-    record_init(&deployment_schedule_resource, &s);
-    record_parse(c->a, &deployment_schedule_resource, UPDATE, c->body, &s, &c->violations);
+    call_read(c, &deployment_schedule_resource, UPDATE, &s);
     normalise(c, &s, c->body);
     if (call_invalid(c, err) < 0 || schedule_id(c, &id, err) < 0 || deployment_load(c, c->id, true, &d, err) < 0)
         return -1;
@@ -233,16 +232,13 @@ int deployments_schedule(struct call *c, struct err *err)
     struct deployment d;
     ScheduleList list = {0};
     struct horizon h = horizon_from(c->ws, c->now);
-    static const char *const keys[] = {"start_time", "end_time"};
-    Time *times[] = {&h.start, &h.end};
-    for (size_t i = 0; i < COUNT_OF(keys); i++) {
-        const struct json *v = json_get(c->body, str_of(keys[i]));
-        if (!json_is_null(v) && !time_read(v, times[i]))
-            violation_add(&c->violations, "datetime_parsing", str_of(keys[i]), v, "must be a date and time in ISO 8601");
-    }
-    h.min_time = call_dur(c, "min_time", h.min_time, 0, TIME_LAST);
-    h.min_runs = call_int(c, "min_runs", h.min_runs, 0, LIMIT_SCHEDULE_RUNS);
-    h.max_runs = call_int(c, "max_runs", h.max_runs, 0, LIMIT_SCHEDULE_RUNS);
+    h.start = call_time(c, "start_time", h.start);
+    h.end = call_time(c, "end_time", h.end);
+    Dur least = call_dur(c, "min_time");
+    int64_t min_runs = call_int(c, "min_runs"), max_runs = call_int(c, "max_runs");
+    h.min_time = least != INT_NONE ? least : h.min_time;
+    h.min_runs = min_runs != INT_NONE ? min_runs : h.min_runs;
+    h.max_runs = max_runs != INT_NONE ? max_runs : h.max_runs;
     if (call_invalid(c, err) < 0 || deployment_load(c, c->id, true, &d, err) < 0 || schedules_of(c, d.id, &list, err) < 0)
         return -1;
     struct scheduling s = call_scheduling(c);

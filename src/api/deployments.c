@@ -76,8 +76,7 @@ static int print_by_id(struct call *c, Uuid id, struct err *err)
 /* Both generations' bodies into one record: the older spellings fill what the newer ones leave unset. */
 static void parse(struct call *c, int view, struct deployment *d, ScheduleList *schedules)
 {
-    record_init(&deployment_resource, d);
-    record_parse(c->a, &deployment_resource, view, c->body, d, &c->violations);
+    call_read(c, &deployment_resource, view, d);
     parameters_check(c, d->parameters);
     if (IS_SET(d, deployment__infra_overrides) && d->infra_overrides.p && !IS_SET(d, deployment__job_variables)) {
         d->job_variables = d->infra_overrides;
@@ -90,13 +89,6 @@ static void parse(struct call *c, int view, struct deployment *d, ScheduleList *
     if (d->concurrency_limit != INT_NONE && !uuid_is_nil(d->global_concurrency_limit_id))
         violation_add(&c->violations, "value_error", STR("global_concurrency_limit_id"), json_getz(c->body, "global_concurrency_limit_id"),
                       "cannot be given together with concurrency_limit");
-    if (d->concurrency_options.p) {
-        struct concurrency_options o;
-        shape_read(c->a, &concurrency_options_shape, d->concurrency_options, &o);
-        if (o.grace_period_seconds != INT_NONE && (o.grace_period_seconds < 60 || o.grace_period_seconds > 86400))
-            violation_add(&c->violations, "value_error", STR("concurrency_options"), json_getz(c->body, "concurrency_options"),
-                          "grace_period_seconds must be from 60 to 86400");
-    }
     const struct json *list = json_getz(c->body, "schedules"), *single = json_getz(c->body, "schedule");
     if (!json_is_null(list)) {
         Str before = violations_enter(&c->violations, STR("schedules"));
@@ -399,8 +391,11 @@ int deployments_work_queue_check(struct call *c, struct err *err)
     int rc = uuid_is_nil(d.work_queue_id) ? 0 : record_by_id(c->conn, c->a, &work_queue_resource, d.work_queue_id, &q, err);
     if (rc < 0)
         return -1;
-    if (rc)
-        record_print_object(c, &work_queue_resource, &q);
+    if (rc) {
+        jw_object(&c->w);
+        record_print(&c->w, &work_queue_resource, &q, work_queue_plain_resource.without);
+        jw_end(&c->w);
+    }
     jw_end(&c->w);
     return 0;
 }

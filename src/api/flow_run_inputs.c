@@ -33,15 +33,10 @@ int flow_run_input_create(struct call *c, struct err *err)
 
 int flow_run_input_filter(struct call *c, struct err *err)
 {
-    int64_t limit = call_int(c, "limit", 1, 0, 200);
+    int64_t limit = call_int(c, "limit");
     Str prefix = call_str(c, "prefix");
-    const struct json *exclude = json_getz(c->body, "exclude_keys");
-    if (!prefix.p)
-        violation_add(&c->violations, "missing", STR("prefix"), c->body, "is required");
-    if (!json_is_null(exclude) && exclude->kind != JSON_ARRAY)
-        violation_add(&c->violations, "list_type", STR("exclude_keys"), exclude, "must be a list of strings");
-    if (call_invalid(c, err) < 0)
-        return -1;
+    size_t n;
+    Str *exclude = call_strs(c, "exclude_keys", &n);
     AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
     sql_z(&q, "SELECT ");
     sql_put(&q, resource_columns(&flow_run_input_resource));
@@ -49,9 +44,9 @@ int flow_run_input_filter(struct call *c, struct err *err)
     sql_uuid(&q, c->id);
     sql_z(&q, " AND key LIKE ");
     sql_str(&q, str_fmt(c->a, "%.*s%%", STR_ARG(prefix)));
-    for (size_t i = 0; json_is(exclude, JSON_ARRAY) && i < exclude->array.n; i++) {
+    for (size_t i = 0; i < n; i++) {
         sql_z(&q, " AND key <> ");
-        sql_str(&q, json_str(&exclude->array.items[i]).p ? json_str(&exclude->array.items[i]) : STR(""));
+        sql_str(&q, exclude[i]);
     }
     sql_z(&q, " ORDER BY created, id LIMIT ");
     sql_int(&q, limit);
@@ -138,11 +133,7 @@ int flow_runs_resume(struct call *c, struct err *err)
     struct flow_run run;
     struct state paused;
     struct state_details details;
-    const struct json *input = json_getz(c->body, "run_input");
-    if (!json_is_null(input) && input->kind != JSON_OBJECT)
-        violation_add(&c->violations, "dict_type", STR("run_input"), input, "must be an object");
-    if (call_invalid(c, err) < 0)
-        return -1;
+    const struct json *input = call_json(c, "run_input");
     int rc = record_lock(c->conn, c->a, &flow_run_resource, c->id, &run, err);
     if (rc <= 0)
         return rc < 0 ? -1 : call_not_found(err, "Flow run");

@@ -125,8 +125,7 @@ int flow_runs_create(struct call *c, struct err *err)
 {
     struct flow_run run;
     struct state state;
-    record_init(&flow_run_resource, &run);
-    record_parse(c->a, &flow_run_resource, CREATE, c->body, &run, &c->violations);
+    call_read(c, &flow_run_resource, CREATE, &run);
     parameters_check(c, run.parameters);
     const struct json *sent = json_getz(c->body, "state");
     if (json_is_null(sent))
@@ -177,8 +176,7 @@ static int lock_run(struct call *c, Uuid id, struct flow_run *ret, struct err *e
 int flow_runs_update(struct call *c, struct err *err)
 {
     struct flow_run change, run;
-    record_init(&flow_run_resource, &change);
-    record_parse(c->a, &flow_run_resource, UPDATE, c->body, &change, &c->violations);
+    call_read(c, &flow_run_resource, UPDATE, &change);
     parameters_check(c, change.parameters);
     if (call_invalid(c, err) < 0 || lock_run(c, c->id, &run, err) < 0)
         return -1;
@@ -207,8 +205,6 @@ int flow_runs_update(struct call *c, struct err *err)
 int flow_runs_update_labels(struct call *c, struct err *err)
 {
     struct flow_run run;
-    if (!json_is(c->body, JSON_OBJECT))
-        violation_add(&c->violations, "dict_type", STR_NONE, c->body, "must be an object of labels");
     if (call_invalid(c, err) < 0 || lock_run(c, c->id, &run, err) < 0)
         return -1;
     run.labels = json_merge(c->a, run.labels, c->body->raw);
@@ -265,13 +261,9 @@ int flow_runs_bulk_delete(struct call *c, struct err *err)
 /* The shared body of set_state: {state, force}. */
 static void parse_proposal(struct call *c, struct state *ret, bool *ret_force)
 {
-    *ret_force = call_bool(c, "force", false);
-    const struct json *sent = json_getz(c->body, "state");
+    *ret_force = call_bool(c, "force");
     Str before = violations_enter(&c->violations, STR("state"));
-    if (!sent)
-        violation_add(&c->violations, "missing", STR_NONE, c->body, "is required");
-    else
-        state_parse(c->a, sent, c->now, ret, &c->violations);
+    state_parse(c->a, call_json(c, "state"), c->now, ret, &c->violations);
     c->violations.prefix = before;
 }
 
@@ -306,7 +298,7 @@ int flow_runs_bulk_set_state(struct call *c, struct err *err)
 {
     struct state state;
     bool force;
-    int64_t limit = call_int(c, "limit", 50, 1, 50);
+    int64_t limit = call_int(c, "limit");
     parse_proposal(c, &state, &force);
     VEC(Uuid) ids = {0};
     {

@@ -5,7 +5,7 @@
 #include "services/scheduler.h"
 #include "store/merge.h"
 
-#define ROUTE(method, path, handler, kind, status) call_handler handler;
+#define ROUTE(method, path, handler, ...) call_handler handler;
 #include "api/routes.def"
 #undef ROUTE
 

@@ -12,6 +12,14 @@ static size_t column_count(const struct resource *r)
     return n;
 }
 
+/* Where the route's row says that filters of a listing are read, they are of this one. */
+static void must_ask(const struct call *c, const struct listing *l, enum listing_part part)
+{
+    const struct asks *asks = &c->route->asks;
+    if (asks->listing && (asks->listing != l || asks->part != part))
+        die("%s %s: routes.def says otherwise what is listed", c->route->method, c->route->path);
+}
+
 static int print_rows(struct call *c, const struct listing *l, struct sql *q, list_print *print, struct err *err)
 {
     AUTO(stmt_finish) struct stmt *rows = sql_query(c->conn, q, err);
@@ -75,6 +83,7 @@ static int select_page(struct call *c, struct sql *q, const struct listing *l, l
 int list_filter(struct call *c, const struct listing *l, list_where *more, list_print *print, struct err *err)
 {
     int64_t limit, offset;
+    must_ask(c, l, FILTERS_SORT_OFFSET);
     if (call_page(c, &limit, &offset, err) < 0)
         return -1;
     c->listed = l;
@@ -85,6 +94,7 @@ int list_filter(struct call *c, const struct listing *l, list_where *more, list_
 int list_count(struct call *c, const struct listing *l, struct err *err)
 {
     int64_t n = 0;
+    must_ask(c, l, FILTERS_ALONE);
     if (count_rows(c, l, &n, err) < 0)
         return -1;
     jw_int(&c->w, n);
@@ -94,6 +104,7 @@ int list_count(struct call *c, const struct listing *l, struct err *err)
 int list_paginate(struct call *c, const struct listing *l, list_print *print, struct err *err)
 {
     int64_t limit, page, count = 0;
+    must_ask(c, l, FILTERS_SORT_PAGE);
     if (call_page_number(c, &limit, &page, err) < 0 || call_invalid(c, err) < 0 || count_rows(c, l, &count, err) < 0)
         return -1;
     AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));

@@ -74,8 +74,7 @@ static int found(int64_t rc, struct err *err)
 
 static int parse(struct call *c, int view, struct notification_policy *ret, struct err *err)
 {
-    record_init(&notification_policy_resource, ret);
-    record_parse(c->a, &notification_policy_resource, view, c->body, ret, &c->violations);
+    call_read(c, &notification_policy_resource, view, ret);
     const char *fault = ret->message_template.p ? template_fault(ret->message_template, 0) : NULL;
     if (fault)
         violation_add(&c->violations, "value_error", STR("message_template"), json_getz(c->body, "message_template"), fault);

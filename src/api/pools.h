@@ -41,5 +41,3 @@ struct due_run {
 typedef VEC(struct due_run) DueRuns;
 NODISCARD int pool_due_runs(struct call *c, const struct work_pool *pool, const struct work_queue *queues, size_t n, Time before, Time after, int64_t limit, DueRuns *ret, struct err *err);
 int work_queue_print(struct call *c, const void *rec, struct stmt *row, int extra, struct err *err);
-/* A time of the body; absent or null: `dflt`. */
-Time call_time(struct call *c, const char *key, Time dflt);

@@ -436,6 +436,8 @@ void api_handle(struct exchange *x, void *user)
         reply_preflight(x);
         return;
     }
+    if (str_eqz(path, "/openapi.json")) /* as published: at the root too */
+        path = STR(API_BASE "/openapi.json");
     if (!str_starts(path, STR(API_BASE "/"))) {
         reply_text(x, 404, "detail", "Not Found");
         return;
@@ -449,7 +451,7 @@ void api_handle(struct exchange *x, void *user)
         return;
     }
     struct client_info info = client_of(x);
-    if (!open_to_all && !str_eqz(rest, "version") && version_refused(x, &info))
+    if (!str_eqz(rest, "health") && !str_eqz(rest, "version") && version_refused(x, &info))
         return;
 
     struct match m = {0};
@@ -506,5 +508,10 @@ void api_handle(struct exchange *x, void *user)
     }
     if (s->options->csrf && !str_eqz(method, "GET") && !head && csrf_refused(c))
         return;
+    asks_check(c);
+    if (c->violations.list.n) {
+        reply_violations(c);
+        return;
+    }
     dispatch(c);
 }

@@ -1,7 +1,7 @@
 #include "api/handlers.h"
 
 const struct route routes[] = {
-#define ROUTE(method, path, handler, kind, status) {#method, path, kind, status, handler},
+#define ROUTE(method, path, handler, kind, status, asks, ...) {#method, path, kind, status, handler, asks, __VA_ARGS__},
 #include "api/routes.def"
 #undef ROUTE
 };

@@ -328,13 +328,7 @@ int flow_runs_graph_v2(struct call *c, struct err *err)
 {
     struct flow_run run;
     Nodes nodes = {0};
-    Time since = TIME_NONE;
-    Str text = exchange_query(c->x, "since");
-    if (text.p && !time_parse(text, &since)) {
-        c->violations.prefix = STR("[\"query\"");
-        violation_add(&c->violations, "datetime_parsing", STR("since"), NULL, "must be a date and time in ISO 8601");
-        return call_invalid(c, err);
-    }
+    Time since = call_time(c, "since", TIME_NONE);
     int rc = record_by_id(c->conn, c->a, &flow_run_resource, c->id, &run, err);
     if (rc <= 0)
         return rc < 0 ? -1 : call_not_found(err, "Flow run");

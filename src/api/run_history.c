@@ -9,10 +9,7 @@
 #include <string.h>
 
 #define INTERVALS_MAX 500
-#define INTERVAL_MIN SEC
-#define INTERVAL_MAX (36500 * DAY)
 #define TIMES_END ((Time)253402300799 * SEC) /* the last second of year 9999 */
-#define SIMPLE_MAX 1000
 
 void sql_estimated_run_time(struct sql *q, const char *table, Time now)
 {
@@ -46,15 +43,9 @@ struct span {
 
 static int parse_span(struct call *c, struct span *ret, struct err *err)
 {
-    static const char *const needed[] = {"history_start", "history_end", "history_interval_seconds"};
-    for (size_t i = 0; i < COUNT_OF(needed); i++)
-        if (json_is_null(json_get(c->body, str_of(needed[i]))))
-            violation_add(&c->violations, "missing", str_of(needed[i]), c->body, "is required");
-    ret->start = call_time(c, needed[0], 0);
-    Time end = call_time(c, needed[1], 0);
-    ret->interval = call_dur(c, needed[2], SEC, INTERVAL_MIN, INTERVAL_MAX);
-    if (call_invalid(c, err) < 0)
-        return -1;
+    ret->start = call_time(c, "history_start", 0);
+    Time end = call_time(c, "history_end", 0);
+    ret->interval = call_dur(c, "history_interval_seconds");
     Dur whole = end - ret->start;
     ret->count = whole <= 0 ? 0 : MIN(whole / ret->interval + (whole % ret->interval != 0), INTERVALS_MAX);
     return 0;
@@ -142,7 +133,7 @@ static const struct json *newest_first(struct call *c)
 
 int ui_flow_runs_history(struct call *c, struct err *err)
 {
-    int64_t limit = call_int(c, "limit", SIMPLE_MAX, 0, SIMPLE_MAX), offset = call_int(c, "offset", 0, 0, INT64_MAX);
+    int64_t limit = call_int(c, "limit"), offset = call_int(c, "offset");
     const struct json *body = newest_first(c);
     AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
     sql_z(&q, "SELECT flow_run.id, flow_run.state_type, coalesce(flow_run.start_time, flow_run.expected_start_time), ");
@@ -206,10 +197,6 @@ int ui_task_runs_dashboard_counts(struct call *c, struct err *err)
     const struct json *range = json_path(c->body, "task_runs.start_time");
     Time start, end = c->now;
     const struct json *after = json_getz(range, "after_"), *before = json_getz(range, "before_");
-    if (!json_is(json_getz(c->body, "task_runs"), JSON_OBJECT))
-        violation_add(&c->violations, "missing", STR("task_runs"), c->body, "is required");
-    if (call_invalid(c, err) < 0)
-        return -1;
     if (!after || !time_read(after, &start))
         return err_set(err, ERR_UNPROCESSABLE, "task_runs.start_time.after_ is required, and must be a date and time");
     if (!json_is_null(before) && !time_read(before, &end))

@@ -13,12 +13,7 @@ static int read_one(struct call *c, enum run_kind kind, const char *what, struct
 
 static int read_all(struct call *c, enum run_kind kind, const char *param, struct err *err)
 {
-    Uuid run;
-    if (!uuid_parse(exchange_query(c->x, param), &run)) {
-        c->violations.prefix = STR("[\"query\"");
-        violation_add(&c->violations, exchange_query(c->x, param).p ? "uuid_parsing" : "missing", str_of(param), NULL, "must be the id of a run");
-        return call_invalid(c, err);
-    }
+    Uuid run = call_uuid(c, param);
     StateList list = {0};
     if (state_list(c->conn, c->a, kind, run, &list, err) < 0)
         return -1;

@@ -22,7 +22,7 @@ static Str words_of(struct arena *a, const struct resource *r)
 
 int bulk_delete(struct call *c, const struct listing *l, int (*one)(struct call *c, Uuid id, struct err *err), struct err *err)
 {
-    int64_t limit = call_int(c, "limit", 50, 1, 50);
+    int64_t limit = call_int(c, "limit");
     VEC(Uuid) ids = {0};
     {
         AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));

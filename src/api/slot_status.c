@@ -49,7 +49,7 @@ static void print_page(struct call *c, int64_t count, int64_t limit, int64_t pag
 
 int work_pools_concurrency_status(struct call *c, struct err *err)
 {
-    int64_t limit, page, count = 0, active, runs = call_int(c, "flow_run_limit", 10, 0, LIMIT_PAGE);
+    int64_t limit, page, count = 0, active, runs = call_int(c, "flow_run_limit");
     struct work_pool pool;
     if (call_page_number(c, &limit, &page, err) < 0 || call_invalid(c, err) < 0 || pool_find(c, c->params[0], &pool, err) < 0 ||
         db_get_int(c->conn, err, &count, "SELECT count(*) FROM work_queue WHERE work_pool_id = $1", "u", pool.id) < 0 ||

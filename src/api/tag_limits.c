@@ -8,7 +8,6 @@
 
 #define PREFIX 4 /* "tag:" */
 #define HOLDER STR("task_run")
-#define OVERRIDE_MAX 10000
 
 static Str limit_name(struct call *c, Str tag)
 {
@@ -84,23 +83,10 @@ static int print_one(struct call *c, const struct concurrency_limit *l, struct e
 
 int concurrency_limits_create(struct call *c, struct err *err)
 {
-    static const char *const known[] = {"tag", "concurrency_limit"};
     Str tag = call_str(c, "tag");
-    int64_t limit = call_int(c, "concurrency_limit", 0, 0, INT32_MAX);
-    if (!json_is(c->body, JSON_OBJECT)) {
-        violation_add(&c->violations, "model_attributes_type", STR_NONE, c->body, "must be an object");
-        return call_invalid(c, err);
-    }
-    for (size_t i = 0; i < COUNT_OF(known); i++)
-        if (json_is_null(json_get(c->body, str_of(known[i]))))
-            violation_add(&c->violations, "missing", str_of(known[i]), c->body, "is required");
-    if (tag.p && !tag.n)
+    int64_t limit = call_int(c, "concurrency_limit");
+    if (!tag.n)
         violation_add(&c->violations, "value_error", STR("tag"), json_getz(c->body, "tag"), "must not be empty");
-    for (size_t i = 0; i < c->body->object.n; i++) {
-        Str key = c->body->object.members[i].key;
-        if (!str_eqz(key, known[0]) && !str_eqz(key, known[1]))
-            violation_add(&c->violations, "extra_forbidden", key, &c->body->object.members[i].value, "is not known here");
-    }
     if (call_invalid(c, err) < 0)
         return -1;
     struct concurrency_limit l = {.id = uuid_v7(), .created = c->now, .updated = c->now, .active = 1, .name = limit_name(c, tag), .limit = limit,
@@ -168,11 +154,9 @@ int concurrency_limits_delete_by_tag(struct call *c, struct err *err)
 /* Nobody holds a slot any more, but for the task runs of `slot_override`. */
 int concurrency_limits_reset(struct call *c, struct err *err)
 {
-    size_t n = 0;
-    Uuid *ids = NULL, lease;
+    size_t n;
+    Uuid *ids = call_uuids(c, "slot_override", &n), lease;
     struct concurrency_limit l;
-    if (!json_is_null(json_getz(c->body, "slot_override")))
-        ids = call_uuids(c, "slot_override", OVERRIDE_MAX, &n);
     if (call_invalid(c, err) < 0 || find_by_tag(c, c->params[0], &l, err) < 0 || leases_forget_limit(c->conn, c->a, l.id, err) < 0)
         return -1;
     for (size_t i = 0; i < n; i++)
@@ -188,7 +172,7 @@ int concurrency_limits_reset(struct call *c, struct err *err)
 
 static Str *parse_names(struct call *c, size_t *ret_n, Uuid *ret_task_run)
 {
-    Str *names = call_strs(c, "names", LIMIT_NAMES, ret_n);
+    Str *names = call_strs(c, "names", ret_n);
     *ret_task_run = call_uuid(c, "task_run_id");
     for (size_t i = 0; i < *ret_n; i++)
         names[i] = limit_name(c, names[i]);

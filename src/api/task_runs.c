@@ -95,8 +95,7 @@ int task_runs_create(struct call *c, struct err *err)
 {
     struct task_run run, twin;
     struct state state;
-    record_init(&task_run_resource, &run);
-    record_parse(c->a, &task_run_resource, CREATE, c->body, &run, &c->violations);
+    call_read(c, &task_run_resource, CREATE, &run);
     inputs_check(c, json_getz(c->body, "task_inputs"));
     const struct json *sent = json_getz(c->body, "state");
     if (json_is_null(sent))
@@ -171,13 +170,9 @@ int task_runs_delete(struct call *c, struct err *err)
 int task_runs_set_state(struct call *c, struct err *err)
 {
     struct state state;
-    bool force = call_bool(c, "force", false);
-    const struct json *sent = json_getz(c->body, "state");
+    bool force = call_bool(c, "force");
     Str before = violations_enter(&c->violations, STR("state"));
-    if (!sent)
-        violation_add(&c->violations, "missing", STR_NONE, c->body, "is required");
-    else
-        state_parse(c->a, sent, c->now, &state, &c->violations);
+    state_parse(c->a, call_json(c, "state"), c->now, &state, &c->violations);
     c->violations.prefix = before;
     if (call_invalid(c, err) < 0)
         return -1;

@@ -169,24 +169,11 @@ int task_runs_scheduled(struct call *c, struct err *err)
 /* {"task_worker_filter": {"task_keys": […]}} */
 int task_workers_filter(struct call *c, struct err *err)
 {
-    const struct json *filter = json_getz(c->body, "task_worker_filter"), *keys = json_getz(filter, "task_keys");
-    Str *list = NULL;
-    size_t n = 0;
-    Str before = violations_enter(&c->violations, STR("task_worker_filter"));
-    if (!json_is_null(filter) && !json_is(keys, JSON_ARRAY))
-        violation_add(&c->violations, keys ? "list_type" : "missing", STR("task_keys"), keys, "must be a list of strings");
-    if (json_is(keys, JSON_ARRAY)) {
-        n = keys->array.n;
-        list = arena_array(c->a, Str, n + 1);
-        for (size_t i = 0; i < n; i++) {
-            list[i] = json_str(&keys->array.items[i]);
-            if (!list[i].p)
-                violation_add(&c->violations, "string_type", STR("task_keys"), &keys->array.items[i], "must be a string");
-        }
-    }
-    c->violations.prefix = before;
-    if (call_invalid(c, err) < 0)
-        return -1;
+    const struct json *filter = call_json(c, "task_worker_filter"), *keys = json_getz(filter, "task_keys");
+    size_t n = filter ? keys->array.n : 0;
+    Str *list = filter ? arena_array(c->a, Str, n + 1) : NULL;
+    for (size_t i = 0; i < n; i++)
+        list[i] = keys->array.items[i].string;
     task_workers_print(c->ws->task_queues, &c->w, list, n);
     return 0;
 }

@@ -5,7 +5,6 @@
 
 #include <string.h>
 
-#define IDS_MAX 200
 
 /* ---- a figure for each of the asked ids ---- */
 
@@ -21,8 +20,8 @@ static bool asked_before(const Uuid *ids, size_t i)
 static int counts_by_id(struct call *c, const char *key, const char *text, const char *column, struct err *err)
 {
     size_t n;
-    Uuid *ids = call_uuids(c, key, IDS_MAX, &n);
-    int64_t counts[IDS_MAX] = {0};
+    Uuid *ids = call_uuids(c, key, &n);
+    int64_t counts[LIMIT_PAGE] = {0};
     if (call_invalid(c, err) < 0)
         return -1;
     AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
@@ -65,8 +64,8 @@ int ui_flows_count_deployments(struct call *c, struct err *err)
 int ui_flows_next_runs(struct call *c, struct err *err)
 {
     size_t n;
-    Uuid *ids = call_uuids(c, "flow_ids", IDS_MAX, &n);
-    struct flow_run next[IDS_MAX];
+    Uuid *ids = call_uuids(c, "flow_ids", &n);
+    struct flow_run next[LIMIT_PAGE];
     if (call_invalid(c, err) < 0)
         return -1;
     memset(next, 0, sizeof next);
@@ -134,13 +133,7 @@ int ui_task_runs_read(struct call *c, struct err *err)
 
 int ui_schemas_validate(struct call *c, struct err *err)
 {
-    const struct json *schema = json_getz(c->body, "schema"), *values = json_getz(c->body, "values");
-    if (!json_is(schema, JSON_OBJECT))
-        violation_add(&c->violations, schema ? "dict_type" : "missing", STR("schema"), schema, "must be an object");
-    if (!json_is(values, JSON_OBJECT))
-        violation_add(&c->violations, values ? "dict_type" : "missing", STR("values"), values, "must be an object");
-    if (call_invalid(c, err) < 0)
-        return -1;
+    const struct json *schema = call_json(c, "schema"), *values = call_json(c, "values");
     struct hydrate_context world = call_hydrate_context(c);
     struct hydrate_marks marks = {0};
     struct schema_errors errors = {0};
@@ -163,10 +156,6 @@ int ui_schemas_validate(struct call *c, struct err *err)
 
 int templates_validate(struct call *c, struct err *err)
 {
-    if (!json_is_null(c->body) && c->body->kind != JSON_STRING)
-        violation_add(&c->violations, "string_type", STR_NONE, c->body, "must be a string");
-    if (call_invalid(c, err) < 0)
-        return -1;
     Str text = json_is_null(c->body) ? STR("") : c->body->string;
     struct err why;
     int line = 1;

@@ -13,8 +13,7 @@ static int found(int rc, struct err *err)
 
 static int parse(struct call *c, int view, struct variable *v, struct err *err)
 {
-    record_init(&variable_resource, v);
-    record_parse(c->a, &variable_resource, view, c->body, v, &c->violations);
+    call_read(c, &variable_resource, view, v);
     if (v->name.n > NAME_MAX_LENGTH)
         violation_add(&c->violations, "string_too_long", STR("name"), json_getz(c->body, "name"), "must have at most 255 characters");
     const struct json *value = json_getz(c->body, "value");

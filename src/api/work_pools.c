@@ -262,15 +262,6 @@ int work_pools_delete(struct call *c, struct err *err)
 
 /* ---- what workers ask ---- */
 
-Time call_time(struct call *c, const char *key, Time dflt)
-{
-    const struct json *v = json_get(c->body, str_of(key));
-    Time t = dflt;
-    if (!json_is_null(v) && !time_read(v, &t))
-        violation_add(&c->violations, "datetime_parsing", str_of(key), v, "must be a date and time in ISO 8601");
-    return t;
-}
-
 int deployments_polled(struct call *c, const char *column, const Uuid *ids, size_t n, struct err *err)
 {
     if (!n)
@@ -433,9 +424,7 @@ int pool_queues(struct call *c, const struct work_pool *pool, const struct json 
 
 int work_pools_get_scheduled_flow_runs(struct call *c, struct err *err)
 {
-    const struct json *names = json_getz(c->body, "work_queue_names");
-    if (!json_is_null(names) && names->kind != JSON_ARRAY)
-        violation_add(&c->violations, "list_type", STR("work_queue_names"), names, "must be a list of names");
+    const struct json *names = call_json(c, "work_queue_names");
     Time before = call_time(c, "scheduled_before", TIME_LAST), after = call_time(c, "scheduled_after", TIME_NONE);
     int64_t limit, offset;
     struct work_pool pool;
@@ -486,9 +475,9 @@ int worker_heard(struct call *c, struct work_pool *pool, Str name, int64_t inter
 int workers_heartbeat(struct call *c, struct err *err)
 {
     Str name = call_str(c, "name");
-    int64_t interval = call_int(c, "heartbeat_interval_seconds", INT_NONE, 1, 86400);
+    int64_t interval = call_int(c, "heartbeat_interval_seconds");
     if (!name.n)
-        violation_add(&c->violations, "missing", STR("name"), c->body, "is required");
+        violation_add(&c->violations, "value_error", STR("name"), json_getz(c->body, "name"), "must not be empty");
     struct work_pool pool;
     if (call_invalid(c, err) < 0 || pool_find(c, c->params[0], &pool, err) < 0)
         return -1;

@@ -267,7 +267,7 @@ int work_queues_get_runs(struct call *c, struct err *err)
     struct work_queue q;
     if (call_page(c, &limit, &offset, err) < 0 || call_invalid(c, err) < 0 || find_by_id(c, &q, err) < 0)
         return -1;
-    if (!str_ieq(exchange_header(c->x, "X-Prefect-Ui"), STR("true")) && queues_polled(c, &q.id, 1, err) < 0)
+    if (!call_bool(c, "x-prefect-ui") && queues_polled(c, &q.id, 1, err) < 0)
         return -1;
     if (q.is_paused == 1)
         limit = 0;

@@ -29,12 +29,12 @@ extern const char *const retry_type_names[], *const collision_strategy_names[], 
 
 struct flow {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/flow.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) flow__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) flow__##name,
 #include "model/flow.def"
 #undef FIELD
 };
@@ -42,12 +42,12 @@ extern const struct resource flow_resource;
 
 struct state_details {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/state_details.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) state_details__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) state_details__##name,
 #include "model/state_details.def"
 #undef FIELD
 };
@@ -55,12 +55,12 @@ extern const struct resource state_details_shape;
 
 struct state {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/state.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) state__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) state__##name,
 #include "model/state.def"
 #undef FIELD
 };
@@ -70,12 +70,12 @@ extern const struct resource state_resource;
 
 struct flow_run_policy {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/flow_run_policy.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) flow_run_policy__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) flow_run_policy__##name,
 #include "model/flow_run_policy.def"
 #undef FIELD
 };
@@ -83,12 +83,12 @@ extern const struct resource flow_run_policy_shape;
 
 struct task_run_policy {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/task_run_policy.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) task_run_policy__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) task_run_policy__##name,
 #include "model/task_run_policy.def"
 #undef FIELD
 };
@@ -96,12 +96,12 @@ extern const struct resource task_run_policy_shape;
 
 struct created_by {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/created_by.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) created_by__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) created_by__##name,
 #include "model/created_by.def"
 #undef FIELD
 };
@@ -109,12 +109,12 @@ extern const struct resource created_by_shape;
 
 struct flow_run {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/flow_run.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) flow_run__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) flow_run__##name,
 #include "model/flow_run.def"
 #undef FIELD
 };
@@ -122,12 +122,12 @@ extern const struct resource flow_run_resource;
 
 struct task_run {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/task_run.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) task_run__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) task_run__##name,
 #include "model/task_run.def"
 #undef FIELD
 };
@@ -135,12 +135,12 @@ extern const struct resource task_run_resource;
 
 struct concurrency_options {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/concurrency_options.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) concurrency_options__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) concurrency_options__##name,
 #include "model/concurrency_options.def"
 #undef FIELD
 };
@@ -148,12 +148,12 @@ extern const struct resource concurrency_options_shape;
 
 struct deployment {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/deployment.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) deployment__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) deployment__##name,
 #include "model/deployment.def"
 #undef FIELD
 };
@@ -161,12 +161,12 @@ extern const struct resource deployment_resource;
 
 struct deployment_schedule {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/deployment_schedule.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) deployment_schedule__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) deployment_schedule__##name,
 #include "model/deployment_schedule.def"
 #undef FIELD
 };
@@ -174,12 +174,12 @@ extern const struct resource deployment_schedule_resource;
 
 struct work_pool_storage {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/work_pool_storage.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) work_pool_storage__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) work_pool_storage__##name,
 #include "model/work_pool_storage.def"
 #undef FIELD
 };
@@ -187,12 +187,12 @@ extern const struct resource work_pool_storage_shape;
 
 struct work_pool {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/work_pool.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) work_pool__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) work_pool__##name,
 #include "model/work_pool.def"
 #undef FIELD
 };
@@ -200,12 +200,12 @@ extern const struct resource work_pool_resource;
 
 struct queue_filter {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/queue_filter.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) queue_filter__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) queue_filter__##name,
 #include "model/queue_filter.def"
 #undef FIELD
 };
@@ -213,12 +213,12 @@ extern const struct resource queue_filter_shape;
 
 struct work_queue {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/work_queue.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) work_queue__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) work_queue__##name,
 #include "model/work_queue.def"
 #undef FIELD
 };
@@ -226,12 +226,12 @@ extern const struct resource work_queue_resource;
 
 struct worker {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/worker.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) worker__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) worker__##name,
 #include "model/worker.def"
 #undef FIELD
 };
@@ -239,12 +239,12 @@ extern const struct resource worker_resource;
 
 struct variable {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/variable.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) variable__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) variable__##name,
 #include "model/variable.def"
 #undef FIELD
 };
@@ -252,12 +252,12 @@ extern const struct resource variable_resource;
 
 struct concurrency_limit {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/concurrency_limit.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) concurrency_limit__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) concurrency_limit__##name,
 #include "model/concurrency_limit.def"
 #undef FIELD
 };
@@ -265,12 +265,12 @@ extern const struct resource concurrency_limit_resource;
 
 struct flow_run_input {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/flow_run_input.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) flow_run_input__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) flow_run_input__##name,
 #include "model/flow_run_input.def"
 #undef FIELD
 };
@@ -278,12 +278,12 @@ extern const struct resource flow_run_input_resource;
 
 struct log {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/log.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) log__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) log__##name,
 #include "model/log.def"
 #undef FIELD
 };
@@ -291,12 +291,12 @@ extern const struct resource log_resource;
 
 struct block_type {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/block_type.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) block_type__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) block_type__##name,
 #include "model/block_type.def"
 #undef FIELD
 };
@@ -304,12 +304,12 @@ extern const struct resource block_type_resource;
 
 struct block_schema {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/block_schema.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) block_schema__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) block_schema__##name,
 #include "model/block_schema.def"
 #undef FIELD
 };
@@ -317,12 +317,12 @@ extern const struct resource block_schema_resource;
 
 struct block_document {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/block_document.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) block_document__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) block_document__##name,
 #include "model/block_document.def"
 #undef FIELD
 };
@@ -330,12 +330,12 @@ extern const struct resource block_document_resource;
 
 struct artifact {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/artifact.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) artifact__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) artifact__##name,
 #include "model/artifact.def"
 #undef FIELD
 };
@@ -343,12 +343,12 @@ extern const struct resource artifact_resource;
 
 struct artifact_collection {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/artifact_collection.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) artifact_collection__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) artifact_collection__##name,
 #include "model/artifact_collection.def"
 #undef FIELD
 };
@@ -356,12 +356,12 @@ extern const struct resource artifact_collection_resource;
 
 struct saved_search_filter {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/saved_search_filter.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) saved_search_filter__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) saved_search_filter__##name,
 #include "model/saved_search_filter.def"
 #undef FIELD
 };
@@ -369,12 +369,12 @@ extern const struct resource saved_search_filter_shape;
 
 struct saved_search {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/saved_search.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) saved_search__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) saved_search__##name,
 #include "model/saved_search.def"
 #undef FIELD
 };
@@ -382,12 +382,12 @@ extern const struct resource saved_search_resource;
 
 struct notification_policy {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/notification_policy.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) notification_policy__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) notification_policy__##name,
 #include "model/notification_policy.def"
 #undef FIELD
 };
@@ -395,12 +395,12 @@ extern const struct resource notification_policy_resource;
 
 struct event_trigger {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/event_trigger.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) event_trigger__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) event_trigger__##name,
 #include "model/event_trigger.def"
 #undef FIELD
 };
@@ -408,12 +408,12 @@ extern const struct resource event_trigger_shape;
 
 struct compound_trigger {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/compound_trigger.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) compound_trigger__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) compound_trigger__##name,
 #include "model/compound_trigger.def"
 #undef FIELD
 };
@@ -421,12 +421,12 @@ extern const struct resource compound_trigger_shape;
 
 struct sequence_trigger {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/sequence_trigger.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) sequence_trigger__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) sequence_trigger__##name,
 #include "model/sequence_trigger.def"
 #undef FIELD
 };
@@ -434,12 +434,12 @@ extern const struct resource sequence_trigger_shape;
 
 struct action {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/action.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) action__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) action__##name,
 #include "model/action.def"
 #undef FIELD
 };
@@ -447,12 +447,12 @@ extern const struct resource action_shape;
 
 struct automation {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/automation.def"
 #undef FIELD
 };
 enum {
-#define FIELD(type, name, flags, dflt, more, doc) automation__##name,
+#define FIELD(type, name, flags, dflt, more, doc, ...) automation__##name,
 #include "model/automation.def"
 #undef FIELD
 };
@@ -460,7 +460,7 @@ extern const struct resource automation_resource;
 
 struct deployment_flow_run {
     FieldSet set;
-#define FIELD(type, name, flags, dflt, more, doc) C_##type name;
+#define FIELD(type, name, flags, dflt, more, doc, ...) C_##type name;
 #include "model/deployment_flow_run.def"
 #undef FIELD
 };

@@ -211,6 +211,11 @@ static void leaf_where(struct sql *q, const struct leaf *l, const struct json *v
         sql_z(q, "1 = 1");
         return;
     }
+    for (size_t i = 0; l->kind != LEAF_GROUP && i < v->object.n; i++)
+        if (!has_key(l->keys, v->object.members[i].key))
+            violation_add(out, "extra_forbidden", v->object.members[i].key, &v->object.members[i].value, "is not a known key here");
+    if (l->must && !json_get(v, str_of(l->must)))
+        violation_add(out, "missing", str_of(l->must), v, "is required");
     switch (l->kind) {
     case LEAF_GROUP:
         leaves_where(q, l->sub, l->sub_count, v, out);
@@ -234,17 +239,18 @@ static void leaf_where(struct sql *q, const struct leaf *l, const struct json *v
     sql_z(q, "(");
     for (size_t i = 0; i < v->object.n; i++) {
         const struct json_member *m = &v->object.members[i];
-        if (!has_key(l->keys, m->key)) {
-            violation_add(out, "extra_forbidden", m->key, &m->value, "is not a known key here");
-            continue;
-        }
-        if (m->value.kind == JSON_NULL || str_eqz(m->key, "operator"))
+        if (!has_key(l->keys, m->key) || m->value.kind == JSON_NULL || str_eqz(m->key, "operator"))
             continue;
         if (n++)
             sql_z(q, joiner);
         Str before = violations_enter(out, m->key);
         operator_clause(q, l, m->key, &m->value, out);
         out->prefix = before;
+    }
+    if (l->set_unless && !json_getz(v, "is_null_")) {
+        if (n++)
+            sql_z(q, joiner);
+        is_null(q, l, false);
     }
     sql_z(q, n ? ")" : "1 = 1)");
 }

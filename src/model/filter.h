@@ -13,7 +13,7 @@ enum leaf_kind {
     LEAF_BOOL,  /* eq_ */
     LEAF_INT,   /* ge_, le_, is_null_ */
     LEAF_GROUP, /* an object of further leaves (`sub`) joined by its own operator */
-    LEAF_FN,    /* `fn` writes the clause */
+    LEAF_FN,    /* `fn` writes the clause; any_ and not_any_ of it are UUIDs */
     LEAF_IGNORED, /* known, and says nothing */
 };
 struct filter_def;
@@ -27,6 +27,8 @@ struct leaf {
     size_t sub_count;
     void (*fn)(struct sql *q, const struct json *v, struct violations *out);
     const char *const *names; /* LEAF_TEXT: the only values that there are, ends in NULL; NULL: any text */
+    bool set_unless; /* without is_null_, the value must be there: is_null_ is false by default */
+    const char *must; /* an operator that the leaf must have; NULL: none */
     const char *dflt; /* JSON of the leaf where the filter object does not have it; NULL: none */
 };
 struct filter_def {

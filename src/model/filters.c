@@ -35,7 +35,7 @@ static const struct leaf flow_leaves[] = {
     {"id",         LEAF_UUID, "flow.id",   ANY_NOT},
     {"name",       LEAF_TEXT, "flow.name", ANY_LIKE},
     {"tags",       LEAF_TAGS, "flow.tags", "all_ is_null_ operator"},
-    {"deployment", LEAF_FN,   .fn = flow_deployment},
+    {"deployment", LEAF_FN,   .fn = flow_deployment, .keys = "is_null_ operator"},
 };
 static const struct filter_def flows = {"flows", NULL, "flow", LEAVES(flow_leaves)};
 
@@ -120,10 +120,10 @@ static const struct leaf flow_run_leaves[] = {
     {"end_time",            LEAF_TIME, "flow_run.end_time",            RANGE_NULL},
     {"expected_start_time", LEAF_TIME, "flow_run.expected_start_time", RANGE},
     {"next_scheduled_start_time", LEAF_TIME, "flow_run.next_scheduled_start_time", RANGE},
-    {"parent_flow_run_id",  LEAF_FN,   .fn = parent_flow_run},
+    {"parent_flow_run_id",  LEAF_FN,   .fn = parent_flow_run, .keys = "any_ operator"},
     {"parent_task_run_id",  LEAF_UUID, "flow_run.parent_task_run_id",  ANY_NULL},
     {"idempotency_key",     LEAF_TEXT, "flow_run.idempotency_key",     ANY_NOT},
-    {"created_by",          LEAF_FN,   .fn = created_by},
+    {"created_by",          LEAF_FN,   .fn = created_by, .keys = "id_ type_ is_null_ operator"},
 };
 static const struct filter_def flow_runs = {"flow_runs", NULL, "flow_run", LEAVES(flow_run_leaves)};
 
@@ -142,20 +142,6 @@ static void subflow_runs(struct sql *q, const struct json *v, struct violations 
     sql_z(q, "EXISTS (SELECT 1 FROM flow_run AS sub WHERE sub.parent_task_run_id = task_run.id)");
 }
 
-/* is_null_ defaults to false: the leaf without any_ means "has a flow run". */
-static void task_flow_run(struct sql *q, const struct json *v, struct violations *out)
-{
-    static const struct leaf leaf = {"flow_run_id", LEAF_UUID, "task_run.flow_run_id", ANY_NULL};
-    struct json_member *keys = arena_array(q->a, struct json_member, v->object.n + 1);
-    size_t n = 0;
-    for (; n < v->object.n; n++)
-        keys[n] = v->object.members[n];
-    if (!json_getz(v, "is_null_"))
-        keys[n++] = (struct json_member){STR("is_null_"), {.kind = JSON_BOOL, .raw = STR("false")}};
-    struct json with = {.kind = JSON_OBJECT, .raw = v->raw, .object = {keys, n}};
-    inner_leaf(q, &leaf, &with, out);
-}
-
 static const struct leaf task_run_state_leaves[] = {
     {"type", LEAF_TEXT, "task_run.state_type", ANY, .names = state_type_names},
     {"name", LEAF_TEXT, "task_run.state_name", ANY},
@@ -164,12 +150,12 @@ static const struct leaf task_run_leaves[] = {
     {"id",                  LEAF_UUID, "task_run.id",                  ANY},
     {"name",                LEAF_TEXT, "task_run.name",                ANY_LIKE},
     {"tags",                LEAF_TAGS, "task_run.tags",                "all_ is_null_ operator"},
-    {"flow_run_id",         LEAF_FN,   .fn = task_flow_run},
+    {"flow_run_id",         LEAF_UUID, "task_run.flow_run_id",         ANY_NULL, .set_unless = true},
     {"state",               LEAF_GROUP, .sub = task_run_state_leaves, .sub_count = COUNT_OF(task_run_state_leaves)},
     {"start_time",          LEAF_TIME, "coalesce(task_run.start_time, task_run.expected_start_time)", RANGE_NULL, .null_expr = "task_run.start_time"},
     {"end_time",            LEAF_TIME, "task_run.end_time",            RANGE_NULL},
     {"expected_start_time", LEAF_TIME, "task_run.expected_start_time", RANGE},
-    {"subflow_runs",        LEAF_FN,   .fn = subflow_runs},
+    {"subflow_runs",        LEAF_FN,   .fn = subflow_runs, .keys = "exists_"},
 };
 static const struct filter_def task_runs = {"task_runs", NULL, "task_run", LEAVES(task_run_leaves)};
 
@@ -202,8 +188,8 @@ static const struct leaf deployment_leaves[] = {
     {"is_schedule_active", LEAF_BOOL, "(1 - deployment.paused)",    "eq_"}, /* 2.x */
     {"tags",               LEAF_TAGS, "deployment.tags",            TAG_KEYS},
     {"work_queue_name",    LEAF_TEXT, "deployment.work_queue_name", ANY},
-    {"concurrency_limit",  LEAF_IGNORED},
-    {"flow_or_deployment_name", LEAF_FN, .fn = flow_or_deployment_name},
+    {"concurrency_limit",  LEAF_IGNORED, .keys = "ge_ le_ is_null_"},
+    {"flow_or_deployment_name", LEAF_FN, .fn = flow_or_deployment_name, .keys = "like_"},
 };
 static const struct filter_def deployments = {"deployments", NULL, "deployment", LEAVES(deployment_leaves)};
 
@@ -263,9 +249,6 @@ static const struct filter_def block_documents = {"block_documents", NULL, "bloc
 static void log_text(struct sql *q, const struct json *v, struct violations *out)
 {
     static const char *const columns[] = {"log.message", "log.name", NULL};
-    for (size_t i = 0; i < v->object.n; i++)
-        if (!str_eqz(v->object.members[i].key, "query"))
-            violation_add(out, "extra_forbidden", v->object.members[i].key, &v->object.members[i].value, "is not a known key here");
     struct text_query t = text_query_parse(q->a, STR("query"), json_getz(v, "query"), out);
     text_query_where(q, &t, columns);
 }
@@ -275,7 +258,7 @@ static const struct leaf log_leaves[] = {
     {"timestamp",   LEAF_TIME, "log.timestamp",   RANGE},
     {"flow_run_id", LEAF_UUID, "log.flow_run_id", ANY},
     {"task_run_id", LEAF_UUID, "log.task_run_id", "any_ is_null_"},
-    {"text",        LEAF_FN, .fn = log_text},
+    {"text",        LEAF_FN, .fn = log_text, .keys = "query", .must = "query"},
 };
 static const struct filter_def logs = {"logs", NULL, "log", LEAVES(log_leaves)};
 

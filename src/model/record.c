@@ -74,6 +74,8 @@ static void set_none(const struct field *f, void *rec)
     case F_LABELS:
     case F_ENUM:
     case F_SHAPE:
+    case F_UUIDS:
+    case F_SHAPES:
         *(Str *)p = STR_NONE;
         break;
     }
@@ -100,9 +102,15 @@ static bool read_bool(const struct json *v, int8_t *ret)
         *ret = v->boolean;
     } else if (json_int(v, &i) && (i == 0 || i == 1)) {
         *ret = (int8_t)i;
-    } else if (v->kind == JSON_STRING &&
-               (str_ieq(v->string, STR("true")) || str_ieq(v->string, STR("false")))) {
-        *ret = str_ieq(v->string, STR("true"));
+    } else if (v->kind == JSON_STRING) {
+        static const char *const words[][2] = {{"false", "true"}, {"0", "1"}, {"no", "yes"}, {"off", "on"}, {"n", "y"}, {"f", "t"}};
+        for (size_t k = 0; k < COUNT_OF(words); k++)
+            for (int8_t yes = 0; yes < 2; yes++)
+                if (str_ieq(v->string, str_of(words[k][yes]))) {
+                    *ret = yes;
+                    return true;
+                }
+        return false;
     } else {
         return false;
     }
@@ -182,6 +190,32 @@ static void check_number(const struct field *f, Str key, const struct json *v, d
         violation_add(out, "greater_than", key, v, "must be greater than 0");
     if ((f->flags & NOT_NEGATIVE) && n < 0)
         violation_add(out, "greater_than_equal", key, v, "must be 0 or more");
+    if ((f->min != 0 || f->max != 0) && !(n >= f->min))
+        violation_add(out, "greater_than_equal", key, v, str_fmt(out->a, "must be at least %.15g", f->min).p);
+    if ((f->min != 0 || f->max != 0) && !(n <= f->max))
+        violation_add(out, "less_than_equal", key, v, str_fmt(out->a, "must be at most %.15g", f->max).p);
+}
+
+/* A list of at most f->max items of one kind. */
+static void check_list(const struct field *f, Str key, const struct json *v, enum json_kind kind, const char *what, struct violations *out)
+{
+    if (v->kind != JSON_ARRAY) {
+        violation_add(out, "list_type", key, v, str_fmt(out->a, "must be a list of %s", kind == JSON_OBJECT ? "objects" : f->type == F_UUIDS ? "UUIDs" : "strings").p);
+        return;
+    }
+    if (f->max != 0 && (double)v->array.n > f->max)
+        violation_add(out, "too_long", key, NULL, str_fmt(out->a, "must have at most %.15g items", f->max).p);
+    Str before = violations_enter(out, key);
+    for (size_t i = 0; i < v->array.n; i++) {
+        const struct json *one = &v->array.items[i];
+        Uuid id;
+        if (one->kind == kind && (f->type != F_UUIDS || uuid_parse(one->string, &id)))
+            continue;
+        Str item = violations_enter_item(out, i);
+        violation_add(out, f->type == F_UUIDS ? "uuid_parsing" : kind == JSON_OBJECT ? "model_attributes_type" : "string_type", STR_NONE, one, what);
+        out->prefix = item;
+    }
+    out->prefix = before;
 }
 
 void field_parse(struct arena *a, const struct field *f, const struct json *v, void *rec, struct violations *out)
@@ -192,6 +226,8 @@ void field_parse(struct arena *a, const struct field *f, const struct json *v, v
         if (!(f->flags & NULLABLE))
             violation_add(out, "value_error", key, v, "must not be null");
         set_none(f, rec);
+        if (f->type == F_LABELS && (f->flags & ALWAYS)) /* null is no labels */
+            *(Str *)p = STR("{}");
         return;
     }
     switch (f->type) {
@@ -222,7 +258,7 @@ void field_parse(struct arena *a, const struct field *f, const struct json *v, v
         if (!read_dur(v, p))
             violation_add(out, "time_delta_parsing", key, v, "must be a number of seconds or an ISO 8601 duration");
         else
-            check_number(f, key, v, (double)*(Dur *)p, out);
+            check_number(f, key, v, (double)*(Dur *)p / SEC, out);
         break;
     case F_INT:
         if (!read_int(v, p))
@@ -254,19 +290,15 @@ void field_parse(struct arena *a, const struct field *f, const struct json *v, v
         *(Str *)p = v->raw;
         break;
     case F_TAGS:
-        if (v->kind != JSON_ARRAY) {
-            violation_add(out, "list_type", key, v, "must be a list of strings");
-        } else {
-            Str before = violations_enter(out, key);
-            for (size_t i = 0; i < v->array.n; i++) {
-                if (v->array.items[i].kind != JSON_STRING) {
-                    Str item = violations_enter_item(out, i);
-                    violation_add(out, "string_type", STR_NONE, &v->array.items[i], "must be a string");
-                    out->prefix = item;
-                }
-            }
-            out->prefix = before;
-        }
+        check_list(f, key, v, JSON_STRING, "must be a string", out);
+        *(Str *)p = v->raw;
+        break;
+    case F_UUIDS:
+        check_list(f, key, v, JSON_STRING, "must be a UUID", out);
+        *(Str *)p = v->raw;
+        break;
+    case F_SHAPES:
+        check_list(f, key, v, JSON_OBJECT, "must be an object", out);
         *(Str *)p = v->raw;
         break;
     case F_LABELS:
@@ -407,6 +439,8 @@ void record_print_field(struct jw *w, const struct field *f, const void *rec)
     case F_LIST:
     case F_TAGS:
     case F_LABELS:
+    case F_UUIDS:
+    case F_SHAPES:
         jw_raw(w, *(const Str *)p);
         break;
     case F_SHAPE: {
@@ -480,6 +514,8 @@ static bool is_none(const struct field *f, const void *rec)
     case F_LABELS:
     case F_ENUM:
     case F_SHAPE:
+    case F_UUIDS:
+    case F_SHAPES:
         return !((const Str *)p)->p;
     }
     return false;
@@ -612,6 +648,8 @@ static char letter(enum ftype t)
     case F_LABELS:
     case F_ENUM:
     case F_SHAPE:
+    case F_UUIDS:
+    case F_SHAPES:
         break;
     }
     return 's';

@@ -1,7 +1,7 @@
 /* model/record.h: a resource is a list of fields, and everything else walks the list.
  *
  * model/<name>.def has a row per field:
- *     FIELD(type, name, flags, default, more, doc)
+ *     FIELD(type, name, flags, default, more, doc[, least, greatest])
  * model/all.h expands it into the members of `struct <name>` and the enum `<name>__<field>`, model/all.c into
  * the descriptors that the walkers here read: JSON in (whole bodies, violations gathered), JSON out, SQL columns.
  * A record is a plain struct whose first member is the set of fields that were sent. A shape is a resource
@@ -25,6 +25,8 @@ enum ftype {
     F_LABELS, /* Str: text of an object of scalars */
     F_ENUM,   /* Str: one of the names in `more` (NULL-ended list) */
     F_SHAPE,  /* Str: text of an object of the shape in `more` (const struct resource *) */
+    F_UUIDS,  /* Str: text of an array of UUIDs */
+    F_SHAPES, /* Str: text of an array of objects of the shape in `more` */
 };
 
 #define C_UUID Uuid
@@ -41,6 +43,8 @@ enum ftype {
 #define C_LABELS Str
 #define C_ENUM Str
 #define C_SHAPE Str
+#define C_UUIDS Str
+#define C_SHAPES Str
 
 enum {
     COL = 1,         /* has a column */
@@ -55,6 +59,7 @@ enum {
     UPDATE_NULL_UNSETS = 512, /* null in an update means "not sent" */
     SLUG = 1024,     /* lower-case letters, digits, '-' */
     SLUG_ = 2048,    /* and '_' */
+    ALWAYS = 4096,   /* never null in the response */
 };
 
 typedef uint64_t FieldSet;
@@ -67,6 +72,7 @@ struct field {
     const char *dflt; /* JSON text that a create fills in; NULL: none (null) */
     const void *more;
     const char *doc;
+    double min, max; /* a number's least and greatest value (a F_DUR's: seconds); a list's items; both 0: any */
 };
 
 struct violations;
@@ -83,6 +89,8 @@ struct resource {
     const struct field *fields;
     size_t n, size;
     bool ignore_unknown; /* keys that are no field are passed over, not refused */
+    const struct resource *base; /* of an answer: its READ fields come first, but for those in `without` (NULL-ended, or NULL) */
+    const char *const *without;
     struct resource_sql *sql;
     void (*settle)(struct arena *a, void *rec, struct violations *v); /* after reading: what a row cannot say; NULL: nothing */
 };

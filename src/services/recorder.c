@@ -74,7 +74,7 @@ static void copy_fields(struct task_run *to, const struct task_run *from, FieldS
         [F_UUID] = sizeof(Uuid),  [F_STR] = sizeof(Str),    [F_TIME] = sizeof(Time), [F_DUR] = sizeof(Dur),
         [F_INT] = sizeof(int64_t), [F_BOOL] = sizeof(int8_t), [F_DOUBLE] = sizeof(double), [F_JSON] = sizeof(Str),
         [F_OBJECT] = sizeof(Str), [F_LIST] = sizeof(Str),   [F_TAGS] = sizeof(Str),  [F_LABELS] = sizeof(Str),
-        [F_ENUM] = sizeof(Str),   [F_SHAPE] = sizeof(Str),
+        [F_ENUM] = sizeof(Str),   [F_SHAPE] = sizeof(Str),  [F_UUIDS] = sizeof(Str), [F_SHAPES] = sizeof(Str),
     };
     for (size_t i = 0; i < task_run_resource.n; i++) {
         const struct field *f = &task_run_resource.fields[i];

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.openapi import Document
+
 ROOT = Path(__file__).resolve().parents[2]
 MILLPOND = os.environ.get("MILLPOND", str(ROOT / "build" / "millpond"))
 
@@ -40,6 +42,7 @@ class Server:
         if database and not own_key:  # modules share a PostgreSQL database, each with a home of its own
             self.extra_env = {"MILLPOND_SEAL_KEY": "5a" * 32} | self.extra_env
         self.process = None
+        self.description = None
         self.start()
 
     def start(self):
@@ -69,14 +72,21 @@ class Server:
         return self.process.returncode
 
     def request(self, method, path, body=None, headers=None, raw=None):
-        """(status, headers, bytes)"""
+        """(status, headers, bytes); every answer is looked at: it must be what /openapi.json says."""
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         r = urllib.request.Request(self.url + path, data=data, method=method, headers={"Content-Type": "application/json"} | (headers or {}))
         try:
             with urllib.request.urlopen(r, timeout=30) as answer:
-                return answer.status, answer.headers, answer.read()
+                status, headers_back, text = answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as e:
-            return e.code, e.headers, e.read()
+            status, headers_back, text = e.code, e.headers, e.read()
+        if not self.description and status < 400:
+            access = {k: v for k, v in (headers or {}).items() if k == "Authorization"}
+            with urllib.request.urlopen(urllib.request.Request(self.root + "/openapi.json", headers=access), timeout=30) as answer:
+                self.description = Document(answer.read())
+        faults = self.description.check_answer(method, path, status, text) if self.description else []
+        assert not faults, f"{method} {path}: not as /openapi.json says: {faults[:5]}"
+        return status, headers_back, text
 
     def api(self, method, path, body=None, expect=None):
         """The answer's JSON; `expect` a status, else any below 400."""

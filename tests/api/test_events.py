@@ -81,7 +81,7 @@ def test_pages(server):
         seen += [e["resource"]["prefect.resource.id"] for e in page["events"]]
     assert total == 120 and seen == [f"p.{i}" for i in range(120)]
     for token in ("", "x", "e30", "eyJmaWx0ZXIiOjF9", "%00"):
-        assert server.request("GET", "/events/filter/next?page-token=" + token)[0] == 403
+        assert server.request("GET", "/events/filter/next?page-token=" + token)[0] == (422 if token == "%00" else 403)
     assert server.request("GET", "/events/filter/next")[0] == 422
 
 

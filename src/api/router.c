@@ -92,22 +92,40 @@ static Str percent_decode(struct arena *a, Str s)
 }
 
 struct match {
+    int method;               /* asked for; -1: one that no route has */
     const struct node *node;
+    const struct node *other; /* the first that has the path, but not the method */
     Str params[4];
     const char *names[4];
     size_t n;
 };
 
-/* Depth first: a literal is tried before the parameter beside it. `rest` is what follows the slash. */
+static bool is_id_name(const char *name)
+{
+    size_t n = strlen(name);
+    return !strcmp(name, "id") || (n > 3 && !strcmp(name + n - 3, "_id"));
+}
+
+static bool is_route(const struct node *n)
+{
+    for (size_t i = 0; i < COUNT_OF(methods); i++)
+        if (n->by_method[i])
+            return true;
+    return false;
+}
+
+/* Depth first: a literal is tried before the parameter beside it, which has the request where the literal has not its method (a limit
+ * may be named "filter"). `rest` is what follows the slash. */
 static bool match_path(struct arena *a, const struct node *n, Str rest, struct match *m)
 {
     Str segment;
     if (!str_cut(&rest, '/', &segment)) {
-        for (size_t i = 0; i < COUNT_OF(methods); i++)
-            if (n->by_method[i]) {
-                m->node = n;
-                return true;
-            }
+        if (m->method >= 0 && n->by_method[m->method]) {
+            m->node = n;
+            return true;
+        }
+        if (!m->other && is_route(n))
+            m->other = n;
         return false;
     }
     size_t depth = m->n;
@@ -116,9 +134,10 @@ static bool match_path(struct arena *a, const struct node *n, Str rest, struct m
             if (str_eq(k->segment, segment) && match_path(a, k, rest, m))
                 return true;
         } else if (segment.n && m->n < COUNT_OF(m->params)) {
+            Uuid id;
             m->params[m->n] = percent_decode(a, segment);
             m->names[m->n++] = k->param;
-            if (match_path(a, k, rest, m))
+            if ((!is_id_name(k->param) || uuid_parse(m->params[depth], &id)) && match_path(a, k, rest, m))
                 return true;
             m->n = depth;
         }
@@ -396,12 +415,6 @@ static void reply_preflight(struct exchange *x)
     exchange_reply(x, 200, NULL, NULL);
 }
 
-static bool is_id_name(const char *name)
-{
-    size_t n = strlen(name);
-    return !strcmp(name, "id") || (n > 3 && !strcmp(name + n - 3, "_id"));
-}
-
 static bool version_refused(struct exchange *x, struct client_info *info)
 {
     Str v = exchange_header(x, "X-PREFECT-API-VERSION");
@@ -419,6 +432,33 @@ static bool version_refused(struct exchange *x, struct client_info *info)
         return true;
     }
     return false;
+}
+
+/* "GET, HEAD, PATCH" */
+static Str allowed(struct arena *a, const struct node *n)
+{
+    Str list = STR("");
+    for (size_t i = 0; i < COUNT_OF(methods); i++)
+        if (n->by_method[i])
+            list = str_fmt(a, "%.*s%s%s%s", STR_ARG(list), list.n ? ", " : "", methods[i], i ? "" : ", HEAD");
+    return list;
+}
+
+/* With or without the slash at the end it is a path, whatever the method. */
+static bool redirected(struct exchange *x, struct arena *a, Str rest)
+{
+    Str other = rest;
+    while (str_ends(other, STR("/")))
+        other = str_sub(other, 0, other.n - 1);
+    if (other.n == rest.n)
+        other = str_fmt(a, "%.*s/", STR_ARG(rest));
+    struct match m = {.method = -1};
+    (void)match_path(a, root, other, &m);
+    if (!m.other)
+        return false;
+    exchange_add_header(x, "Location", str_fmt(a, API_BASE "/%.*s", STR_ARG(other)));
+    exchange_reply(x, 307, NULL, NULL);
+    return true;
 }
 
 bool csrf_refused(struct call *c); /* api/csrf.c */
@@ -454,25 +494,18 @@ void api_handle(struct exchange *x, void *user)
     if (!str_eqz(rest, "health") && !str_eqz(rest, "version") && version_refused(x, &info))
         return;
 
-    struct match m = {0};
-    if (!match_path(a, root, rest, &m)) {
-        /* with or without the slash at the end it may be one */
-        Str other = str_ends(rest, STR("/")) ? str_sub(rest, 0, rest.n - 1) : str_fmt(a, "%.*s/", STR_ARG(rest));
-        if (match_path(a, root, other, &m) && m.node->by_method[MAX(0, method_index(method))]) {
-            exchange_add_header(x, "Location", str_fmt(a, API_BASE "/%.*s", STR_ARG(other)));
-            exchange_reply(x, 307, NULL, NULL);
-            return;
-        }
-        reply_text(x, 404, "detail", "Not Found");
-        return;
-    }
     bool head = str_eqz(method, "HEAD");
-    int mi = head ? 0 : method_index(method);
-    const struct route *route = mi < 0 ? NULL : m.node->by_method[mi];
-    if (!route) {
-        reply_text(x, 405, "detail", "Method Not Allowed");
+    struct match m = {.method = head ? 0 : method_index(method)};
+    if (!match_path(a, root, rest, &m)) {
+        if (m.other) {
+            exchange_add_header(x, "Allow", allowed(a, m.other));
+            reply_text(x, 405, "detail", "Method Not Allowed");
+        } else if (!redirected(x, a, rest)) {
+            reply_text(x, 404, "detail", "Not Found");
+        }
         return;
     }
+    const struct route *route = m.node->by_method[m.method];
     struct call *c = arena_new(a, struct call);
     c->a = a;
     c->x = x;
@@ -485,16 +518,12 @@ void api_handle(struct exchange *x, void *user)
     call_reset(c);
     bool has_id = false;
     for (size_t i = 0; i < m.n; i++) {
-        Uuid id;
-        if (!str_utf8_valid(m.params[i]) || memchr(m.params[i].p, 0, m.params[i].n) ||
-            (is_id_name(m.names[i]) && !uuid_parse(m.params[i], &id))) {
+        if (!str_utf8_valid(m.params[i]) || memchr(m.params[i].p, 0, m.params[i].n)) {
             reply_text(x, 404, "detail", "Not Found");
             return;
         }
-        if (is_id_name(m.names[i]) && !has_id) {
-            c->id = id;
-            has_id = true;
-        }
+        if (is_id_name(m.names[i]) && !has_id)
+            has_id = uuid_parse(m.params[i], &c->id);
     }
     Str body = exchange_body(x);
     if (str_trim(body).n) {

@@ -51,8 +51,27 @@ def test_versions_and_methods(server):
     assert server.request("GET", "/admin/version", headers={"X-PREFECT-API-VERSION": "abc"})[0] == 400
     assert server.request("GET", "/admin/version", headers={"X-PREFECT-API-VERSION": "0.7.0"})[0] == 400
     assert server.request("GET", "/admin/version", headers={"X-PREFECT-API-VERSION": "0.9.0"})[0] == 200
-    status, headers, _ = server.request("POST", "/flows", {"name": "slash"})
-    assert status in (200, 201, 307)
+    status, headers, _ = server.request("PATCH", "/flows/", {})
+    assert (status, headers["Allow"]) == (405, "POST")
+    assert server.request("PUT", f"/flows/{uuid.uuid4()}")[1]["Allow"] == "GET, HEAD, PATCH, DELETE"
+
+
+def test_slashes(server):
+    """A slash too many or too few: where to go instead, whatever the method."""
+    for method, path, there in (("POST", "/flows", "/flows/"), ("PUT", "/flows", "/flows/"), ("POST", "/flows/filter/", "/flows/filter"),
+                                ("GET", "/flows/filter//", "/flows/filter"), ("DELETE", "/admin/version/", "/admin/version")):
+        answer = raw(server, f"{method} /api{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}".encode()).decode()
+        assert answer.startswith("HTTP/1.1 307 ") and f"\r\nLocation: /api{there}\r\n" in answer, (method, path, answer[:300])
+    assert server.request("GET", "/no/such/route/")[0] == 404
+
+
+def test_names_of_routes(server):
+    """What is named as a route is, is found where that route has not the method."""
+    for name in ("filter", "decrement", "increment-with-lease"):
+        server.api("POST", "/v2/concurrency_limits/", {"name": name, "limit": 1})
+        assert server.api("GET", f"/v2/concurrency_limits/{name}")["name"] == name
+        server.api("PATCH", f"/v2/concurrency_limits/{name}", {"limit": 2})
+        server.api("DELETE", f"/v2/concurrency_limits/{name}")
 
 
 def raw(server, text):

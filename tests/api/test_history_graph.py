@@ -62,7 +62,7 @@ def test_history_of_tasks_and_lateness(server):
     where = {"flow_runs": {"id": {"any_": [run["id"]]}}}
     got = server.api("POST", "/task_runs/history", where | {"history_start": iso(NOW - timedelta(hours=1)), "history_end": iso(NOW + timedelta(hours=1)), "history_interval_seconds": 7200})
     assert [(s["state_type"], s["count_runs"]) for s in got[0]["states"]] == [("COMPLETED", 1), ("FAILED", 1)]
-    assert 99 < server.api("POST", "/flow_runs/lateness", where) < 200
+    assert 99 < server.api("POST", "/flow_runs/lateness", where) < 1000  # NOW is when the tests were collected
     assert server.api("POST", "/flow_runs/lateness", {"flow_runs": {"id": {"any_": []}}}) is None
 
 

@@ -4,6 +4,7 @@
 set -uo pipefail
 build=${1:-build}
 passed=0 failed=0
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 
 count() { # name, passed, failed
     passed=$((passed + $2)) failed=$((failed + $3))
@@ -77,6 +78,8 @@ tools/peer.sh "$build/peer-2.19.9" 2.19.9
 export MILLPOND=$PWD/$build/millpond MILLPOND_PEER=$PWD/$build/peer-3.8.8 MILLPOND_PEER_2=$PWD/$build/peer-2.19.9
 UNITS="loop http ws events recorder" step "threads, with their sanitizer" tests/tsan.sh build-tsan "$build/peer-3.8.8" \
     tests/api/test_kill.py tests/api/test_sockets.py -k "load or socket"
+MILLPOND=$PWD/build-asan/millpond pytests "API, ASan and UBSan" tests/api/test_bad_input.py tests/api/test_runs.py tests/api/test_history_graph.py \
+    tests/api/test_small_resources.py tests/api/test_automations.py tests/api/test_logs.py
 pytests "API, commands, client" tests/api tests/cli tests/compat tests/worker
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

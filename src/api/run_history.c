@@ -62,7 +62,7 @@ static int history(struct call *c, const struct listing *l, struct err *err)
     struct tally tally;
     if (parse_span(c, &s, err) < 0 || tally_history(c, l, &(struct tally_span){s.start, s.start + s.count * s.interval, s.interval}, &tally, err) < 0)
         return -1;
-    const struct tally_cell *cell = tally.cells.v, *end = cell + tally.cells.n;
+    const struct tally_cell *cell = tally.cells.v, *end = tally.cells.n ? cell + tally.cells.n : cell;
     jw_array(&c->w);
     for (int64_t i = 0; i < s.count; i++) {
         jw_object(&c->w);
@@ -119,6 +119,8 @@ int flow_runs_lateness(struct call *c, struct err *err)
 /* The body, with the sort order that this route has where none is given. */
 static const struct json *newest_first(struct call *c)
 {
+    if (c->body && c->body->kind != JSON_OBJECT)
+        return c->body; /* refused by who reads it */
     size_t n = 0, sent = c->body ? c->body->object.n : 0;
     struct json_member *members = arena_array(c->a, struct json_member, sent + 1);
     for (size_t i = 0; i < sent; i++)

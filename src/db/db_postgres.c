@@ -157,6 +157,8 @@ static int fail(struct pg_conn *p, const PGresult *r, const char *sql, struct er
         p->c.lost = p->c.raced = true;
         return err_set(err, ERR_DB, "database: %.*s", STR_ARG(what));
     }
+    if (str_eqz(state, "53100"))
+        return err_set(err, ERR_DISK, "the database cannot be written: its disk is full");
     for (size_t i = 0; i < COUNT_OF(codes); i++)
         if (str_starts(state, str_of(codes[i].state)))
             return err_set(err, codes[i].code, "database: %.*s (%.*s)", STR_ARG(what), STR_ARG(state));

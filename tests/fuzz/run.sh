@@ -2,6 +2,7 @@
 # tests/fuzz/run.sh BUILD SECONDS [TARGET …]: builds the fuzz targets with clang and runs each for so long, from its corpus on. New inputs that
 # reach something new are kept in BUILD/corpus/TARGET, those that break something in BUILD/found/TARGET-…; exit 1 where there are any.
 set -euo pipefail
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 build=$1 seconds=$2
 shift 2
 cd "$(dirname "$0")/../.."

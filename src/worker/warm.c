@@ -12,11 +12,11 @@
 #include "worker/supervised.h"
 
 #define MOST 16
+#define TAKEN_WITHIN (1500 * MSEC)
 
 struct spare {
     uint64_t key; /* 0: no spare */
     int pid, fd;
-    bool ready;
     Dur used;
 };
 
@@ -69,9 +69,7 @@ static void look(void)
         if (!s->key)
             continue;
         ssize_t n = recv(s->fd, &byte, 1, MSG_DONTWAIT);
-        if (n == 1)
-            s->ready = true;
-        else if (n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
             drop(s);
     }
 }
@@ -93,14 +91,17 @@ int warm_take(struct arena *a, const struct run_spec *spec, Str dir)
     look();
     struct spare *s = find(key_of(spec));
     const char *text = str_z(a, dir);
-    if (s && s->ready && send(s->fd, text, dir.n, MSG_NOSIGNAL) == (ssize_t)dir.n) {
+    if (s && send(s->fd, text, dir.n, MSG_NOSIGNAL) == (ssize_t)dir.n) {
         /* It answers once it holds the directory's lock: from then on it is the run's supervisor. */
         struct pollfd f = {.fd = s->fd, .events = POLLIN};
-        char byte;
-        if (poll(&f, 1, 1000) == 1 && recv(s->fd, &byte, 1, MSG_DONTWAIT) == 1)
-            pid = s->pid;
+        char byte = 0;
+        Dur until = time_monotonic() + TAKEN_WITHIN;
+        for (Dur left; byte != 'k' && (left = until - time_monotonic()) > 0;) /* 'r' may be on its way */
+            if (poll(&f, 1, (int)(left / MSEC) + 1) == 1 && recv(s->fd, &byte, 1, MSG_DONTWAIT) != 1)
+                break;
+        pid = byte == 'k' ? s->pid : 0;
     }
-    if (s && s->ready)
+    if (s)
         drop(s);
     pthread_mutex_unlock(&lock);
     return pid;

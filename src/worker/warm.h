@@ -12,7 +12,7 @@
 
 /* Can a spare serve it? Only what is as usual: the client's engine, nothing that Python reads at its start. */
 bool warm_fits(const struct run_spec *s);
-/* Hands the run's directory to a spare that is ready: its pid, 0 where there is none. */
+/* Hands the run's directory to a spare, ready or under way: its pid, 0 where there is none. */
 int warm_take(struct arena *a, const struct run_spec *s, Str dir);
 /* A spare for the next run like this one, unless there is one. */
 void warm_keep(const struct infra_host *host, const struct run_spec *s);

@@ -80,6 +80,7 @@ UNITS="loop http ws events recorder" step "threads, with their sanitizer" tests/
     tests/api/test_kill.py tests/api/test_sockets.py -k "load or socket"
 MILLPOND=$PWD/build-asan/millpond pytests "API, ASan and UBSan" tests/api/test_bad_input.py tests/api/test_runs.py tests/api/test_history_graph.py \
     tests/api/test_small_resources.py tests/api/test_automations.py tests/api/test_logs.py
-pytests "API, commands, client" tests/api tests/cli tests/compat tests/worker
+pytests "API, commands, workers" tests/api tests/cli tests/worker
+pytests "the published clients" tests/compat
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -231,6 +231,18 @@ def test_worker(server, programs):
     assert "Traceback" not in programs["worker"].text()
 
 
+def test_executed(server, pair, deployed):
+    """A run in the process of a command, and of one that is not there."""
+    plain = deployed["plain"]["id"]
+    id = server.api("POST", f"/deployments/{plain}/create_flow_run", {"parameters": {"n": 21}, "state": {"type": "PENDING"}})["id"]
+    good, bad = (Program(server, pair.peer / "prefect", "flow-run", "execute", which, peer=pair.peer) for which in (id, "11111111-1111-4111-8111-111111111111"))
+    good.end()
+    bad.end(expect=1)
+    run = run_of(server, id)
+    assert run["state_type"] == "COMPLETED" and states_of(server, id)[-2:] == ["Running", "Completed"], run["state"]
+    assert wait_for(lambda: "colour None 42" in logs_of(server, id)), "of the worker's variables it knows nothing"
+
+
 def test_agent(server, programs, pair):
     if not pair.old:
         return  # there are none any more

@@ -265,7 +265,8 @@ static void on_closed(struct ws *s, int code, Str reason, void *user)
         log_at(refused ? LOG_INFO : LOG_WARN, "worker", refused ? "the server has no such socket, polling" : "the socket to the server is closed, polling meanwhile",
                "code=%d reason=\"%.*s\"", code, STR_ARG(reason));
     w->told = true;
-    connect_later(w, refused || code == 1008 ? PAUSE_REFUSED : (Dur)((double)w->pause * (0.75 + random_double() / 2)));
+    bool gone = str_eqz(reason, "authorization_failed"); /* the pool is, and may be made again */
+    connect_later(w, refused || (code == 1008 && !gone) ? PAUSE_REFUSED : (Dur)((double)w->pause * (0.75 + random_double() / 2)));
     w->pause = MIN(w->pause * 2, PAUSE_MOST);
 }
 

@@ -36,7 +36,8 @@ class FixedServer(Server):
                                         stderr=self.log, text=True)
         line = self.process.stdout.readline()
         assert "http" in line, f"the server did not start: {line!r} {self.tail()}"
-        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.root = f"http://127.0.0.1:{self.port}"
+        self.url = self.root + "/api"
 
 
 class Worker:

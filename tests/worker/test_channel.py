@@ -141,7 +141,10 @@ def test_against_the_published_server(which):
 
     class Theirs(FixedServer):
         def __init__(self):
-            self.home, self.url = home, f"http://127.0.0.1:{port}/api"
+            self.home, self.url, self.description = home, f"http://127.0.0.1:{port}/api", self
+
+        def check_answer(self, *_):
+            return []  # another's answers are not ours to check
 
         def request(self, *args, **kwargs):
             answer = super().request(*args, **kwargs)

@@ -238,6 +238,20 @@ static void yaml_quoted(struct buf *out, Str s)
     jw_str(&w, s);
 }
 
+/* 1e+23 would be a text: YAML 1.1 wants a point in a number that has an exponent, and a sign in that. */
+static void yaml_number(struct buf *out, Str s)
+{
+    ptrdiff_t e = str_find(s, STR("e"));
+    e = e < 0 ? str_find(s, STR("E")) : e;
+    if (e < 0) {
+        buf_str(out, s);
+        return;
+    }
+    Str mantissa = str_sub(s, 0, (size_t)e), exponent = str_sub(s, (size_t)e + 1, s.n);
+    bool signs = exponent.n && (exponent.p[0] == '-' || exponent.p[0] == '+');
+    buf_fmt(out, "%.*s%se%s%.*s", STR_ARG(mantissa), str_find(mantissa, STR(".")) < 0 ? ".0" : "", signs ? "" : "+", STR_ARG(exponent));
+}
+
 static void yaml_scalar(struct buf *out, const struct json *v)
 {
     Time t;
@@ -247,6 +261,8 @@ static void yaml_scalar(struct buf *out, const struct json *v)
         buf_z(out, "[]");
     else if (v->kind == JSON_OBJECT)
         buf_z(out, "{}");
+    else if (v->kind == JSON_NUMBER)
+        yaml_number(out, v->raw);
     else
         buf_str(out, v->raw);
 }

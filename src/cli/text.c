@@ -215,6 +215,23 @@ void text_json(struct buf *out, const struct json *v)
     buf_char(out, '\n');
 }
 
+/* Characters that JSON leaves as they are, and that are line ends or not allowed in YAML: how many bytes, 0 for others. */
+static size_t yaml_special(Str s, uint32_t *ret)
+{
+    const uint8_t *p = (const uint8_t *)s.p;
+    *ret = p[0];
+    if (p[0] == 0x7f)
+        return 1;
+    if (s.n >= 2 && p[0] == 0xc2 && p[1] < 0xa0) {
+        *ret = p[1];
+        return 2;
+    }
+    if (s.n < 3 || (p[0] != 0xe2 && p[0] != 0xef))
+        return 0;
+    *ret = (uint32_t)(p[0] & 15) << 12 | (uint32_t)(p[1] & 63) << 6 | (p[2] & 63);
+    return *ret == 0x2028 || *ret == 0x2029 || *ret == 0xfeff || *ret >= 0xfffe ? 3 : 0;
+}
+
 /* Whether YAML reads the bare text back as this very string. */
 static bool yaml_plain(Str s)
 {
@@ -222,8 +239,9 @@ static bool yaml_plain(Str s)
     if (!s.n || s.p[0] == ' ' || s.p[s.n - 1] == ' ' || strchr("-?:,[]{}#&*!|>'\"%@`=+.", s.p[0]) ||
         (s.p[0] >= '0' && s.p[0] <= '9' && s.n < 36))
         return false;
+    uint32_t special;
     for (size_t i = 0; i < s.n; i++)
-        if ((uint8_t)s.p[i] < 0x20 || (s.p[i] == '#' && s.p[i - 1] == ' ') ||
+        if ((uint8_t)s.p[i] < 0x20 || yaml_special(str_sub(s, i, SIZE_MAX), &special) || (s.p[i] == '#' && s.p[i - 1] == ' ') ||
             (s.p[i] == ':' && (i + 1 == s.n || s.p[i + 1] == ' ')))
             return false;
     for (size_t i = 0; i < COUNT_OF(others); i++)
@@ -234,8 +252,18 @@ static bool yaml_plain(Str s)
 
 static void yaml_quoted(struct buf *out, Str s)
 {
-    struct jw w = jw_on(out);
+    AUTO(buf_free) struct buf b = BUF(out->max);
+    struct jw w = jw_on(&b);
     jw_str(&w, s);
+    Str text = buf_view(&b);
+    for (size_t i = 0, n; i < text.n; i += n ? n : 1) {
+        uint32_t c;
+        n = yaml_special(str_sub(text, i, SIZE_MAX), &c);
+        if (n)
+            buf_fmt(out, "\\u%04x", (unsigned)c);
+        else
+            buf_char(out, text.p[i]);
+    }
 }
 
 /* 1e+23 would be a text: YAML 1.1 wants a point in a number that has an exponent, and a sign in that. */
@@ -257,6 +285,8 @@ static void yaml_scalar(struct buf *out, const struct json *v)
     Time t;
     if (v->kind == JSON_STRING && (yaml_plain(v->string) || (v->string.n >= 20 && time_parse(v->string, &t))))
         buf_str(out, v->string);
+    else if (v->kind == JSON_STRING)
+        yaml_quoted(out, v->string);
     else if (v->kind == JSON_ARRAY)
         buf_z(out, "[]");
     else if (v->kind == JSON_OBJECT)

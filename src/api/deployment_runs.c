@@ -196,7 +196,7 @@ int deployments_get_scheduled_flow_runs(struct call *c, struct err *err)
     jw_end(&w);
     jw_end(&w);
     c->body = json_parse(c->a, str_dup(c->a, buf_view(&b)), err);
-    if (!c->body || deployments_polled(c, "id", ids, n, err) < 0)
+    if (!c->body || deployments_polled(c, false, ids, n, err) < 0)
         return -1;
     return list_filter(c, &flow_run_listing, NULL, flow_run_print, err);
 }

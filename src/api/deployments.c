@@ -29,7 +29,9 @@ static int print_limit(struct call *c, Uuid id, struct err *err)
 int deployment_print(struct call *c, const void *rec, struct stmt *row, int extra, struct err *err)
 {
     static const char *const skip[] = {"work_queue_name", NULL};
-    const struct deployment *d = rec;
+    struct deployment own = *(const struct deployment *)rec;
+    const struct deployment *d = &own;
+    own.last_polled = MAX(own.last_polled, stmt_is_null(row, extra + 3) ? TIME_NONE : stmt_int(row, extra + 3));
     Str pool = str_dup(c->a, stmt_str(row, extra + 1)), queue = str_dup(c->a, stmt_str(row, extra + 2));
     ScheduleList list = {0};
     if (schedules_of(c, d->id, &list, err) < 0)

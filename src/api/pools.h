@@ -31,8 +31,8 @@ NODISCARD int queue_active_slots(struct call *c, Uuid queue_id, bool cancelling,
 NODISCARD int pool_active_slots(struct call *c, Uuid pool_id, int64_t *ret, struct err *err);
 /* Who asks for these queues' runs was heard now: queues and their deployments become READY. */
 NODISCARD int queues_polled(struct call *c, const Uuid *queues, size_t n, struct err *err);
-/* The same for deployments by id (`where` "id = $1" …). */
-NODISCARD int deployments_polled(struct call *c, const char *column, const Uuid *ids, size_t n, struct err *err);
+/* Deployments that were asked for are READY: those of queues (the ids are queues), or those of the ids. */
+NODISCARD int deployments_polled(struct call *c, bool by_queue, const Uuid *ids, size_t n, struct err *err);
 /* Runs that a worker of the pool may take now, by queue priority and due time. */
 struct due_run {
     struct flow_run run;

@@ -262,8 +262,9 @@ int work_pools_delete(struct call *c, struct err *err)
 
 /* ---- what workers ask ---- */
 
-int deployments_polled(struct call *c, const char *column, const Uuid *ids, size_t n, struct err *err)
+int deployments_polled(struct call *c, bool by_queue, const Uuid *ids, size_t n, struct err *err)
 {
+    const char *column = by_queue ? "work_queue_id" : "id";
     if (!n)
         return 0;
     VEC(struct deployment) woken = {0};
@@ -278,15 +279,19 @@ int deployments_polled(struct call *c, const char *column, const Uuid *ids, size
         if (rc < 0)
             return -1;
     }
-    /* `updated` stays: being asked for is no change. A poll of seconds ago needs no other write. */
+    /* `updated` stays: being asked for is no change. A poll of seconds ago needs no other write, and one of a queue is in the queue's row. */
     AUTO(sql_free) struct sql q = sql_new(c->a, conn_kind(c->conn));
     sql_z(&q, "UPDATE deployment SET status = 'READY', last_polled = ");
     sql_time(&q, c->now);
-    sql_z(&q, " WHERE (status <> 'READY' OR last_polled IS NULL OR last_polled < ");
-    sql_time(&q, c->now - 5 * SEC);
-    sql_z(&q, ") AND ");
+    if (by_queue) {
+        sql_z(&q, " WHERE status = 'NOT_READY' AND ");
+    } else {
+        sql_z(&q, " WHERE (status <> 'READY' OR last_polled IS NULL OR last_polled < ");
+        sql_time(&q, c->now - 5 * SEC);
+        sql_z(&q, ") AND ");
+    }
     sql_in_uuids(&q, column, ids, n);
-    if (sql_exec(c->conn, &q, err) < 0)
+    if ((woken.n || !by_queue) && sql_exec(c->conn, &q, err) < 0)
         return -1;
     for (size_t i = 0; i < woken.n; i++)
         event_resource_changed(c, "deployment", "ready", woken.v[i].id, woken.v[i].name, STR_NONE);
@@ -321,7 +326,7 @@ int queues_polled(struct call *c, const Uuid *queues, size_t n, struct err *err)
         return -1;
     for (size_t i = 0; i < woken.n; i++)
         queue_event(c, &woken.v[i], "ready");
-    return deployments_polled(c, "work_queue_id", queues, n, err);
+    return deployments_polled(c, true, queues, n, err);
 }
 
 /* Scheduled runs of one queue: those that the running process retries itself are not given out. */

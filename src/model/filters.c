@@ -369,7 +369,7 @@ static const struct sort deployment_sorts[] = {
 const struct listing deployment_listing = {
     &deployment_resource, &deployments, LEAVES(deployment_joins), LEAVES(deployment_sorts),
     "deployment LEFT JOIN work_queue AS run_queue ON run_queue.id = deployment.work_queue_id LEFT JOIN work_pool AS run_pool ON run_pool.id = run_queue.work_pool_id",
-    ", run_pool.id, run_pool.name, run_queue.name"};
+    ", run_pool.id, run_pool.name, run_queue.name, run_queue.last_polled"};
 
 static const struct sort work_pool_sorts[] = {{NULL, "work_pool.name ASC"}};
 const struct listing work_pool_listing = {&work_pool_resource, &work_pools, NULL, 0, LEAVES(work_pool_sorts), NULL, NULL};

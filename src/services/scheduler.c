@@ -98,6 +98,12 @@ static Time look_again(const struct scheduling *s, const struct schedule *schedu
     return MAX(next, s->now + SEC);
 }
 
+/* Schedules of one second are looked at throughout it, and not in the instant in which their runs fall due and are waited for. */
+static Dur spread(Uuid id)
+{
+    return (Dur)(str_hash((Str){(const char *)id.b, sizeof id.b}) % SEC);
+}
+
 struct horizon horizon_from(const struct workspace *ws, Time start)
 {
     const struct service_settings *s = &ws->services;
@@ -146,6 +152,8 @@ int schedule_make_runs(struct scheduling *s, const struct deployment *d, struct 
     if (keep)
         row->made_to = MAX(row->made_to, dates[keep - 1]);
     *ret_next = look_again(s, schedule, dates, keep, keep == max, end);
+    if (*ret_next != TIME_NONE)
+        *ret_next += spread(row->id);
     return 0;
 }
 

@@ -282,8 +282,9 @@ int tick_foreman(struct tick *t, struct err *err)
         return -1;
     Dur deployment = t->ws->services.deployment_silence, queue = t->ws->services.queue_silence;
     if (silence(t, "deployment",
-                "SELECT deployment.id, deployment.name FROM deployment LEFT JOIN work_queue ON work_queue.id = deployment.work_queue_id"
-                " WHERE deployment.status = 'READY' AND deployment.last_polled < $1 AND (work_queue.last_polled IS NULL OR work_queue.last_polled < $1)",
+                "SELECT deployment.id, deployment.name FROM work_queue CROSS JOIN deployment WHERE deployment.work_queue_id = work_queue.id"
+                " AND (work_queue.last_polled IS NULL OR work_queue.last_polled < $1) AND deployment.status = 'READY' AND deployment.last_polled < $1"
+                " UNION ALL SELECT id, name FROM deployment WHERE work_queue_id IS NULL AND status = 'READY' AND last_polled < $1",
                 "UPDATE deployment SET status = 'NOT_READY' WHERE id = $1 AND $2 > 0", t->now - deployment, false, err) < 0)
         return -1;
     if (silence(t, "work-queue", "SELECT id, name FROM work_queue WHERE status = 'READY' AND last_polled < $1",
@@ -294,7 +295,9 @@ int tick_foreman(struct tick *t, struct err *err)
         Dur after;
     } waits[] = {
         {"SELECT min(last_heartbeat_time + 3000000 * coalesce(heartbeat_interval_seconds, 30)) FROM worker WHERE status = 'ONLINE'", 0},
-        {"SELECT min(last_polled) FROM deployment WHERE status = 'READY'", deployment},
+        {"SELECT min(CASE WHEN queue > own THEN queue ELSE own END) FROM (SELECT last_polled AS queue, (SELECT min(last_polled) FROM deployment"
+         " WHERE status = 'READY' AND work_queue_id = work_queue.id) AS own FROM work_queue) AS polls WHERE own IS NOT NULL", deployment},
+        {"SELECT min(last_polled) FROM deployment WHERE status = 'READY' AND work_queue_id IS NULL", deployment},
         {"SELECT min(last_polled) FROM work_queue WHERE status = 'READY'", queue},
     };
     Time next = TIME_NEVER;

@@ -164,6 +164,9 @@ CREATE TABLE deployment (
     UNIQUE (flow_id, name)
 );
 CREATE INDEX deployment_work_queue ON deployment (work_queue_id) WHERE work_queue_id IS NOT NULL;
+-- A queue that is polled makes its deployments ready; while it is, its own last_polled is theirs too.
+CREATE INDEX deployment_not_ready ON deployment (work_queue_id) WHERE status = 'NOT_READY';
+CREATE INDEX deployment_ready ON deployment (work_queue_id, last_polled) WHERE status = 'READY';
 
 -- next_due: when the scheduler must look at the schedule again; null where it has nothing more to give
 -- or must not (inactive, deployment paused). made_to: its last date that has a run, since it was armed.

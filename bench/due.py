@@ -116,4 +116,4 @@ def measure_due(server, schedules, seconds):
 
 
 def open_wake(server):
-    return open_socket(server, "/millpond/wake?pool=due")
+    return open_socket(server, "/millpond/wake")

@@ -100,7 +100,7 @@ static void start_tick(struct alarms *a, struct entry *e, Time now)
     e->tick.now = now; /* looked at already for the clock's being set, which a later one is not */
     pthread_mutex_unlock(&a->lock);
     struct err err;
-    if (db_write(a->ws->db, tick_work, tick_done, e, &err) < 0)
+    if ((services[e->which].reads ? db_read : db_write)(a->ws->db, tick_work, tick_done, e, &err) < 0)
         tick_done(e, &err);
     pthread_mutex_lock(&a->lock);
 }

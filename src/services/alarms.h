@@ -25,6 +25,7 @@ struct service {
     Dur min_gap;      /* between two ticks: bounds work, gathers what comes together */
     int (*tick)(struct tick *t, struct err *err);
     const char *doc;
+    bool reads;       /* its tick changes nothing: it does not wait for the writer, whose commits take the disk's time */
 };
 extern const struct service services[ALARM_COUNT];
 

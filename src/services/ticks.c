@@ -393,7 +393,7 @@ int tick_cancellation(struct tick *t, struct err *err)
 const struct service services[ALARM_COUNT] = {
     [ALARM_SCHEDULER] = {"scheduler", ALARM_SCHEDULER, 10 * MSEC, tick_scheduler, "makes the runs of schedules ahead of time"},
     [ALARM_LATE] = {"late_runs", ALARM_LATE, 500 * MSEC, tick_late, "marks runs that nobody started in time"},
-    [ALARM_DUE] = {"due_runs", ALARM_DUE, MSEC, tick_due, "wakes workers when a run's time has come"},
+    [ALARM_DUE] = {"due_runs", ALARM_DUE, MSEC, tick_due, "wakes workers when a run's time has come", .reads = true},
     [ALARM_PAUSE] = {"pause_expirations", ALARM_PAUSE, SEC, tick_pauses, "fails runs whose pause ran out"},
     [ALARM_LEASE] = {"repossessor", ALARM_LEASE, SEC, tick_leases, "takes slots back whose holder fell silent"},
     [ALARM_FOREMAN] = {"foreman", ALARM_FOREMAN, SEC, tick_foreman, "sees which workers, pools, queues and deployments are there"},

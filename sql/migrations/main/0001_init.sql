@@ -221,13 +221,14 @@ CREATE TABLE flow_run (
     job_variables text
 );
 CREATE UNIQUE INDEX flow_run_idempotency ON flow_run (flow_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
--- Runs that wait: what a worker asks for, what becomes late, what the scheduler counts.
-CREATE INDEX flow_run_scheduled ON flow_run (next_scheduled_start_time) WHERE state_type = 'SCHEDULED';
+-- Runs that wait: what a worker asks for, what becomes late. (The state stands in front though it is always the same: else SQLite takes flow_run_state_expected, and reads all that wait.)
+CREATE INDEX flow_run_scheduled ON flow_run (state_type, next_scheduled_start_time) WHERE state_type = 'SCHEDULED';
+CREATE INDEX flow_run_deployment_scheduled ON flow_run (deployment_id, state_type, next_scheduled_start_time) WHERE state_type = 'SCHEDULED' AND deployment_id IS NOT NULL;
 CREATE INDEX flow_run_queue ON flow_run (work_queue_id, next_scheduled_start_time) WHERE state_type = 'SCHEDULED' AND work_queue_id IS NOT NULL;
 -- Runs under way: slots in use, pauses, cancellations.
 CREATE INDEX flow_run_active ON flow_run (state_type, work_queue_id) WHERE state_type IN ('PENDING', 'RUNNING', 'PAUSED', 'CANCELLING');
 -- Cancelled ones whose tasks and subflows may still have to be.
-CREATE INDEX flow_run_cancelled ON flow_run (end_time) WHERE state_type = 'CANCELLED';
+CREATE INDEX flow_run_cancelled ON flow_run (state_type, end_time) WHERE state_type = 'CANCELLED';
 CREATE INDEX flow_run_deployment ON flow_run (deployment_id, id) WHERE deployment_id IS NOT NULL;
 -- What lists and pages show: newest first, of a state, of a flow, of a deployment; by name.
 CREATE INDEX flow_run_expected ON flow_run (expected_start_time); --sqlite

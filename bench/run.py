@@ -95,7 +95,7 @@ def measure_ours(o, work, postgres):
         server.stop()
     server = ours(o.build, work / "due", managed=False, MILLPOND_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME=120)
     try:
-        due = measure_due(server, 100_000 // (10 if o.quick else 1), 20)
+        due = measure_due(server, 20_000 // (5 if o.quick else 1), 20)
         say(f"ours, {due['schedules']} schedules, {due['due_per_second']:.0f} due a second: {due['p50_ms']:.0f} ms, p99 {due['p99_ms']:.0f}; {due['twice']} twice")
     finally:
         server.stop()

@@ -25,7 +25,7 @@ struct asks {
     const struct resource *path;   /* segments of the path that are no mere text or id */
 };
 
-enum answer_kind { ANSWER_NOTHING, ANSWER_NULL, ANSWER_VALUE, ANSWER_ONE, ANSWER_MANY, ANSWER_PAGE, ANSWER_MAP, ANSWER_CSV };
+enum answer_kind { ANSWER_NOTHING, ANSWER_NULL, ANSWER_VALUE, ANSWER_ONE, ANSWER_MANY, ANSWER_PAGE, ANSWER_MAP, ANSWER_CSV, ANSWER_TEXT };
 
 struct answers {
     enum answer_kind kind;
@@ -82,6 +82,7 @@ extern const struct resource lease_holder_shape; /* "holder" of take_lease_keys:
 #define MAP(t) {ANSWER_MAP, .type = F_##t}
 #define MAP_OF(r) {ANSWER_MAP, .shape = &r##_resource, .nullable = true}
 #define CSV {ANSWER_CSV}
+#define TEXT {ANSWER_TEXT}
 
 /* Checks the query and the keys of the body against their rows; what is wrong goes to the call's violations. */
 void asks_check(struct call *c);

@@ -601,7 +601,9 @@ static void put_answer(struct jw *w, int status, const struct answers *a)
     jw_kz(w, "description", status == 201 && a->made ? "It was made" : "Done");
     if (a->kind == ANSWER_CSV)
         jw_kraw(w, "content", STR("{\"text/csv\":{\"schema\":{\"type\":\"string\"}}}"));
-    if (a->kind == ANSWER_CSV || (a->kind == ANSWER_NOTHING)) {
+    if (a->kind == ANSWER_TEXT)
+        jw_kraw(w, "content", STR("{\"text/plain\":{\"schema\":{\"type\":\"string\"}}}"));
+    if (a->kind == ANSWER_CSV || a->kind == ANSWER_TEXT || a->kind == ANSWER_NOTHING) {
         jw_end(w);
         return;
     }
@@ -609,6 +611,7 @@ static void put_answer(struct jw *w, int status, const struct answers *a)
     switch (a->kind) {
     case ANSWER_NOTHING:
     case ANSWER_CSV:
+    case ANSWER_TEXT:
         break;
     case ANSWER_NULL:
         jw_kz(w, "type", "null");
@@ -694,9 +697,10 @@ static const char fixed[] =
     "{\"$ref\":\"#/components/schemas/error\"}}}},"
     "\"error\":{\"description\":\"It was not done\",\"content\":{\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/error\"}}}}},"
     "\"securitySchemes\":{\"basic\":{\"type\":\"http\",\"scheme\":\"basic\"},\"bearer\":{\"type\":\"http\",\"scheme\":\"bearer\"}},";
-/* A sentence, under one of two keys; what is wrong with a request, by place; where a template is wrong. */
+/* A sentence, under one of two keys; what is wrong with a request, by place; where a template is wrong; what is not ready. */
 static const char errors[] =
     "{\"type\":\"object\",\"properties\":{\"detail\":{\"type\":\"string\"},\"exception_message\":{\"type\":\"string\"},\"request_body\":{},"
+    "\"message\":{\"type\":\"string\"},\"failing\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},"
     "\"exception_detail\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":{\"type\":{\"type\":\"string\"},"
     "\"loc\":{\"type\":\"array\",\"items\":{}},\"msg\":{\"type\":\"string\"},\"input\":{}},\"required\":[\"type\",\"loc\",\"msg\",\"input\"]}},"
     "\"error\":{\"type\":\"object\",\"properties\":{\"line\":{\"type\":\"integer\"},\"message\":{\"type\":\"string\"},\"source\":{\"type\":\"string\"}},"

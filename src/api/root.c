@@ -1,6 +1,7 @@
 /* What says that the server is there, and which. */
 #include "api/handlers.h"
 #include "api/server.h"
+#include "services/alarms.h"
 
 #include <pthread.h>
 #include <sodium.h>
@@ -12,15 +13,68 @@ int root_health(struct call *c, struct err *err)
     return 0;
 }
 
-/* READ: that it got here shows that the database answers. */
+/* A service that is this late, has been at one tick, or has failed for this long, is not alive. */
+#define SERVICE_BOUND (30 * SEC)
+
+/* The parts that do not work, as a JSON list; `database`: whether it answered. */
+static void ready_answer(struct call *c, bool database)
+{
+    bool draining = __atomic_load_n(&c->server->draining, __ATOMIC_RELAXED);
+    struct buf failing = BUF((size_t)4096);
+    struct jw w = jw_on(&failing);
+    const char *message = !database ? "Database is not available" : draining ? "The server is stopping" : NULL;
+    jw_array(&w);
+    if (!database)
+        jw_z(&w, "database");
+    if (draining)
+        jw_z(&w, "draining");
+    for (int i = 0; i < ALARM_COUNT; i++) {
+        struct alarm_stats s = alarms_stats(c->ws->alarms, (enum alarm)i);
+        if (s.overdue < SERVICE_BOUND && s.failing < SERVICE_BOUND)
+            continue;
+        jw_z(&w, services[i].name);
+        message = message ? message : "A service of the server does not run";
+    }
+    jw_end(&w);
+    c->status = message ? 503 : 200;
+    jw_object(&c->w);
+    jw_kz(&c->w, "message", message ? message : "OK");
+    if (message)
+        jw_kraw(&c->w, "failing", buf_view(&failing));
+    jw_end(&c->w);
+    buf_free(&failing);
+    call_finish(c, NULL);
+}
+
+static int ready_work(struct conn *conn, void *arg, struct err *err)
+{
+    UNUSED(arg);
+    int64_t one;
+    return db_get_int(conn, err, &one, "SELECT 1", "") == 1 ? 0 : -1;
+}
+
+static void ready_done(void *arg, const struct err *err)
+{
+    ready_answer(arg, !err);
+}
+
+static bool is_stuck(const struct call *c)
+{
+    for (int i = 0; i < ALARM_COUNT; i++)
+        if (alarms_stats(c->ws->alarms, (enum alarm)i).overdue >= SERVICE_BOUND)
+            return true;
+    return false;
+}
+
+/* A database that does not answer at all shows in the services, whose ticks are writes of it, and is not waited for; nor is a full queue. */
 int root_ready(struct call *c, struct err *err)
 {
-    int64_t one;
-    if (db_get_int(c->conn, err, &one, "SELECT 1", "") <= 0 || c->server->draining)
-        c->status = 503;
-    jw_object(&c->w);
-    jw_kz(&c->w, "message", c->status == 503 ? "Database is not available" : "OK");
-    jw_end(&c->w);
+    if (is_stuck(c))
+        ready_answer(c, true);
+    else if (db_kind(c->ws->db) == DB_SQLITE)
+        ready_answer(c, db_read_here(c->ws->db, ready_work, c, err) == 0 && db_read_here(c->ws->telemetry, ready_work, c, err) == 0);
+    else if (db_read(c->ws->db, ready_work, ready_done, c, err) < 0)
+        ready_answer(c, false);
     return 0;
 }
 

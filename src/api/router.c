@@ -311,7 +311,6 @@ static void call_done(void *arg, const struct err *err)
     if (err && c->violations.list.n) {
         reply_violations(c);
     } else if (err) {
-        __atomic_add_fetch(&c->server->failed, 1, __ATOMIC_RELAXED);
         reply_error(c, err);
     } else if (c->out.overflow) {
         struct err large;
@@ -469,7 +468,6 @@ void api_handle(struct exchange *x, void *user)
     pthread_once(&once, tree_make);
     struct server *s = user;
     struct arena *a = exchange_arena(x);
-    __atomic_add_fetch(&s->requests, 1, __ATOMIC_RELAXED);
     Str path = exchange_path(x), method = exchange_method(x);
     cors(x);
     if (str_eqz(method, "OPTIONS")) {
@@ -506,6 +504,7 @@ void api_handle(struct exchange *x, void *user)
         return;
     }
     const struct route *route = m.node->by_method[m.method];
+    exchange_set_data(x, (void *)(uintptr_t)route); /* for metrics_replied */
     struct call *c = arena_new(a, struct call);
     c->a = a;
     c->x = x;

@@ -11,8 +11,6 @@ struct server {
     struct workspace *ws;     /* the default workspace: `/api/…` */
     Time started;
     bool draining;
-    /* for /api/metrics */
-    uint64_t requests, failed;
 };
 
 /* The HTTP server's handler: finds the route, checks who asks, runs it where it belongs, answers. */

@@ -2,6 +2,7 @@
 #include "api/server_main.h"
 
 #include "api/database.h"
+#include "api/metrics.h"
 #include "api/server.h"
 #include "assets/assets.h"
 #include "base/log.h"
@@ -244,7 +245,7 @@ static sigset_t waited_for(void)
 static int run(struct arena *a, struct server *s, struct workspace *ws, struct err *err)
 {
     const struct server_options *o = s->options;
-    struct http_options http = {.host = o->host, .port = o->port, .handler = api_handle, .user = s, .loop = s->loop};
+    struct http_options http = {.host = o->host, .port = o->port, .handler = api_handle, .replied = metrics_replied, .user = s, .loop = s->loop};
     if (o->tls_cert.n && (!(http.tls_cert = read_file(a, o->tls_cert, err)).p || !(http.tls_key = read_file(a, o->tls_key, err)).p))
         return err_wrap(err, "TLS");
     if (workspace_open(a, o, s->loop, ws, err) < 0)

@@ -1,5 +1,6 @@
 #include "api/socket.h"
 
+#include "api/metrics.h"
 #include "base/limits.h"
 
 #include <stdlib.h>
@@ -119,6 +120,7 @@ static void on_closed(struct ws *ws, int code, Str reason, void *user)
     bool was_open = s->ws != NULL;
     s->ws = NULL;
     end_deadline(s);
+    metrics_socket(s->route, -1);
     if (was_open && s->let_in)
         s->kind->closed(s);
     socket_release(s);
@@ -137,7 +139,8 @@ int socket_open(struct call *c, const struct socket_kind *kind, void *own, struc
     struct socket *s = calloc(1, sizeof *s);
     if (!s)
         die("out of memory");
-    *s = (struct socket){.kind = kind, .server = c->server, .workspace = c->ws, .own = own, .let_in = !prefect, .holds = 1};
+    *s = (struct socket){.kind = kind, .server = c->server, .workspace = c->ws, .route = c->route, .own = own, .let_in = !prefect, .holds = 1};
+    metrics_socket(c->route, 1); /* until `closed`, which comes in any case */
     exchange_upgrade(c->x, prefect ? "prefect" : NULL, &handler, s);
     return 0;
 }

@@ -23,6 +23,7 @@ struct socket {
     const struct socket_kind *kind;
     struct server *server;
     struct workspace *workspace;
+    const struct route *route;
     struct ws *ws; /* NULL once it is closed */
     void *own;     /* the kind's */
     bool let_in;

@@ -1,6 +1,8 @@
 /* The handler's view of a request, and its reply. */
 #include "http/exchange.h"
 
+#include "base/time.h"
+
 #include <netdb.h>
 
 struct arena *exchange_arena(struct exchange *x)
@@ -108,6 +110,12 @@ void exchange_add_header(struct exchange *x, const char *name, Str value)
     vec_push(x->arena, &x->reply.headers, h);
 }
 
+void exchange_tell(struct exchange *x, int status)
+{
+    if (x->server->o.replied)
+        x->server->o.replied(x, status, x->handed ? time_monotonic() - x->handed : 0);
+}
+
 void exchange_reply(struct exchange *x, int status, const char *content_type, struct buf *body)
 {
     x->reply.status = status;
@@ -116,5 +124,6 @@ void exchange_reply(struct exchange *x, int status, const char *content_type, st
         x->reply.body = *body;
         *body = BUF(body->max);
     }
+    exchange_tell(x, status);
     exchange_done(x);
 }

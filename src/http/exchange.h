@@ -49,7 +49,7 @@ struct exchange {
     bool http_1_1;
     bool head_seen;    /* the request's headers were looked at */
     int refused;       /* the status that it gets without the handler's being called; 0: none */
-    Dur started;
+    Dur started, handed; /* monotonic: its first line came; the handler was called, 0: not yet */
     union {
         struct sockaddr any;
         struct sockaddr_in v4;
@@ -90,6 +90,8 @@ struct http_server {
     char complaint[200];    /* libmicrohttpd's, when it does not start */
 };
 
+/* Tells who counts replies. */
+void exchange_tell(struct exchange *x, int status);
 /* Hands the reply over; wakes the connection if it sleeps. */
 void exchange_done(struct exchange *x);
 

@@ -204,6 +204,7 @@ static enum MHD_Result queue_error(struct exchange *x, int status, const char *m
 {
     struct reply r = {0};
     reply_error(&r, status, message);
+    exchange_tell(x, status);
     enum MHD_Result result = queue(x, &r);
     buf_free(&r.body);
     return result;
@@ -318,6 +319,7 @@ static enum MHD_Result dispatch(struct exchange *x)
         return queue_error(x, 503, STOPPING);
     atomic_fetch_add(&s->refs, 1);
     atomic_store(&x->phase, PHASE_HANDLED);
+    x->handed = time_monotonic();
     s->o.handler(x, s->o.user);
     if (atomic_load(&x->phase) == PHASE_REPLIED)
         return queue(x, &x->reply);

@@ -23,6 +23,8 @@ struct http_options {
     int threads;   /* 0: one a core */
     Str tls_cert, tls_key; /* PEM texts; STR_NONE: no TLS */
     http_handler *handler;
+    /* NULL, or told of each reply, on the thread that gives it: `took` since the handler was called; 0 where it was not */
+    void (*replied)(struct exchange *x, int status, Dur took);
     void *user;
     struct loop *loop; /* where upgraded sockets live */
     Dur idle_timeout;  /* keep-alive and slow senders; 0: 60 s */

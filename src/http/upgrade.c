@@ -143,6 +143,7 @@ void exchange_upgrade(struct exchange *x, const char *subprotocol, const struct 
         if (subprotocol)
             exchange_add_header(x, "Sec-WebSocket-Protocol", str_of(subprotocol));
         x->reply.status = MHD_HTTP_SWITCHING_PROTOCOLS;
+        exchange_tell(x, MHD_HTTP_SWITCHING_PROTOCOLS);
         exchange_done(x);
     }
 }

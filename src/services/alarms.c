@@ -29,6 +29,7 @@ struct entry {
     Time due;      /* when to run next; lowered at any time */
     Time earliest; /* not before this: the service's min_gap */
     bool running;
+    Dur began, failing_since; /* time since boot; failing_since 0: it is not */
     struct tick tick;
     struct alarm_stats stats;
 };
@@ -83,6 +84,7 @@ static void tick_done(void *arg, const struct err *err)
     e->running = false;
     e->stats.ticks++;
     e->stats.failures += err != NULL;
+    e->failing_since = !err ? 0 : e->failing_since ? e->failing_since : time_since_boot();
     e->earliest = now + services[e->which].min_gap;
     Time longest = now + (db_kind(a->ws->db) == DB_POSTGRES ? LONGEST_POSTGRES : LONGEST_SQLITE);
     Time next = err ? now + RETRY_AFTER : MIN(e->tick.next, longest);
@@ -95,6 +97,7 @@ static void tick_done(void *arg, const struct err *err)
 static void start_tick(struct alarms *a, struct entry *e, Time now)
 {
     e->running = true;
+    e->began = time_since_boot();
     e->stats.last_lag = now - e->due;
     e->due = TIME_NEVER;
     e->tick.now = now; /* looked at already for the clock's being set, which a later one is not */
@@ -286,9 +289,18 @@ void alarms_lower(struct alarms *a, enum alarm which, Time at)
 struct alarm_stats alarms_stats(const struct alarms *a, enum alarm which)
 {
     struct alarms *mutable = (struct alarms *)(uintptr_t)a;
+    if (!a)
+        return (struct alarm_stats){.due = TIME_NEVER};
     pthread_mutex_lock(&mutable->lock);
-    struct alarm_stats s = a->entries[which].stats;
-    s.due = a->entries[which].due;
+    struct entry *e = &mutable->entries[which];
+    struct alarm_stats s = e->stats;
+    Time now = time_now(), at = MAX(e->due, e->earliest);
+    s.due = e->due;
+    if (e->running)
+        s.overdue = time_since_boot() - e->began;
+    else if (e->due != TIME_NEVER && at < now && !is_held(mutable, (int)which))
+        s.overdue = now - at;
+    s.failing = e->failing_since ? time_since_boot() - e->failing_since : 0;
     pthread_mutex_unlock(&mutable->lock);
     return s;
 }

@@ -34,10 +34,12 @@ struct alarms *alarms_start(struct workspace *ws, struct err *err);
 void alarms_stop(struct alarms *a);
 /* Any thread; keeps the earlier of the two. */
 void alarms_lower(struct alarms *a, enum alarm which, Time at);
-/* For /api/metrics: ticks run, failures, and by how much the last one was late. */
+/* For /api/metrics and /api/ready: ticks run, failures, and by how much the last one was late. */
 struct alarm_stats {
     uint64_t ticks, failures;
     Dur last_lag;
     Time due;
+    Dur overdue; /* how long a tick that should have begun has not, or one that began has not ended; 0: all is well */
+    Dur failing; /* how long every tick has failed; 0: the last did not */
 };
 struct alarm_stats alarms_stats(const struct alarms *a, enum alarm which);

@@ -86,6 +86,18 @@ int http_server_port(const struct http_server *s)
     return 4200;
 }
 
+size_t http_server_pending(const struct http_server *s)
+{
+    UNUSED(s);
+    return 1;
+}
+
+size_t http_server_connections(const struct http_server *s)
+{
+    UNUSED(s);
+    return 1;
+}
+
 static bool is_token(Str s)
 {
     for (size_t i = 0; i < s.n; i++)

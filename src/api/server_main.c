@@ -174,9 +174,33 @@ static int reopen_log(const struct server_options *o, struct err *err)
     return 0;
 }
 
+static int read_tls(struct arena *a, const struct server_options *o, Str *ret_cert, Str *ret_key, struct err *err)
+{
+    if (!o->tls_cert.n != !o->tls_key.n)
+        return err_set(err, ERR_INVALID, "TLS needs both a certificate (--tls-cert) and its key (--tls-key)");
+    if (!o->tls_cert.n)
+        return 0;
+    *ret_cert = read_file(a, o->tls_cert, err);
+    *ret_key = ret_cert->p ? read_file(a, o->tls_key, err) : STR_NONE;
+    return ret_key->p ? 0 : err_wrap(err, "TLS");
+}
+
+static void renew_tls(const struct server_options *o, struct http_server *http)
+{
+    AUTO(arena_freep) struct arena *a = arena_create();
+    Str cert = STR_NONE, key = STR_NONE;
+    struct err err;
+    if (!o->tls_cert.n)
+        return;
+    if (read_tls(a, o, &cert, &key, &err) < 0 || http_server_renew_tls(http, cert, key, &err) < 0)
+        log_at(LOG_WARN, "server", "keeping the TLS certificate that was there", "error=\"%s\"", err.text);
+    else
+        log_at(LOG_INFO, "server", "the TLS certificate was read anew", "file=\"%.*s\"", STR_ARG(o->tls_cert));
+}
+
 /* Until a signal to stop: starts the child when it is wanted, reaps it and starts it anew (not more than once a second),
- * opens the log anew. */
-static void wait_for_stop(const struct server_options *o, const sigset_t *set, struct workspace *ws, struct child *child, const char *url)
+ * opens the log and the certificate anew. */
+static void wait_for_stop(const struct server_options *o, struct http_server *http, const sigset_t *set, struct workspace *ws, struct child *child, const char *url)
 {
     bool settled = false;
     for (;;) {
@@ -199,6 +223,7 @@ static void wait_for_stop(const struct server_options *o, const sigset_t *set, s
             struct err err;
             if (reopen_log(o, &err) < 0)
                 log_at(LOG_WARN, "server", "keeping the log file that was open", "error=\"%s\"", err.text);
+            renew_tls(o, http);
         }
         if (sig == SIGCHLD) {
             int status;
@@ -246,8 +271,8 @@ static int run(struct arena *a, struct server *s, struct workspace *ws, struct e
 {
     const struct server_options *o = s->options;
     struct http_options http = {.host = o->host, .port = o->port, .handler = api_handle, .replied = metrics_replied, .user = s, .loop = s->loop};
-    if (o->tls_cert.n && (!(http.tls_cert = read_file(a, o->tls_cert, err)).p || !(http.tls_key = read_file(a, o->tls_key, err)).p))
-        return err_wrap(err, "TLS");
+    if (read_tls(a, o, &http.tls_cert, &http.tls_key, err) < 0)
+        return -1;
     if (workspace_open(a, o, s->loop, ws, err) < 0)
         return -1;
     s->ws = ws;
@@ -267,7 +292,7 @@ static int run(struct arena *a, struct server *s, struct workspace *ws, struct e
     struct subscriber who = {.topics = TOPIC_BIT(TOPIC_POOL_CHANGED), .deliver = on_pool_changed};
     if (!o->no_managed)
         child.pools = bus_subscribe(ws->bus, s->loop, &who);
-    wait_for_stop(o, &set, ws, &child, url);
+    wait_for_stop(o, s->http, &set, ws, &child, url);
 
     log_at(LOG_INFO, "server", "stopping", "pending=%zu", http_server_pending(s->http));
     s->draining = true;

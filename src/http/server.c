@@ -570,6 +570,11 @@ int http_server_port(const struct http_server *s)
     return s->port;
 }
 
+int http_server_renew_tls(struct http_server *s, Str cert, Str key, struct err *err)
+{
+    return tls_front_renew(s->tls, cert, key, err);
+}
+
 void http_server_quiesce(struct http_server *s)
 {
     if (atomic_exchange(&s->quiet, true))

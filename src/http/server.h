@@ -32,6 +32,8 @@ struct http_options {
 
 NODISCARD struct http_server *http_server_start(const struct http_options *o, struct err *err);
 int http_server_port(const struct http_server *s);
+/* Another certificate for TLS connections from now on (see tls_front_renew); only where there was one. */
+NODISCARD int http_server_renew_tls(struct http_server *s, Str cert, Str key, struct err *err);
 /* Stops accepting; exchanges under way go on. */
 void http_server_quiesce(struct http_server *s);
 /* Quiesces, closes the WebSockets (1012), waits up to `grace` until every exchange has its reply sent, answers 503 to

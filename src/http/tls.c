@@ -4,7 +4,10 @@
 #include "loop/loop.h"
 
 #include <errno.h>
+#include <gnutls/abstract.h>
 #include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +27,17 @@ struct lane {
     char scratch[RECORD];
 };
 
+/* A certificate with its key, for as long as a session has it. */
+struct identity {
+    gnutls_certificate_credentials_t credentials;
+    _Atomic size_t refs;
+};
+
 struct tls_front {
     void (*pass)(void *user, int fd, const struct sockaddr *from, socklen_t n);
     void *user;
-    gnutls_certificate_credentials_t credentials;
+    pthread_mutex_t lock; /* over `identity` */
+    struct identity *identity;
     gnutls_priority_t priority;
     gnutls_datum_t ticket_key;
     _Atomic size_t count;
@@ -40,6 +50,7 @@ struct conn {
     struct conn *next, *prev;
     int net, app; /* the client; our end of the socket pair, -1 before the handshake is done */
     gnutls_session_t tls;
+    struct identity *identity;
     struct buf up, down; /* plain text that app, or the session, did not take yet */
     bool shaken, net_end, app_end, said_bye, broken;
     int net_events, app_events;
@@ -49,6 +60,23 @@ struct conn {
     socklen_t from_n;
     struct sockaddr_storage from;
 };
+
+static void identity_unref(struct identity *i)
+{
+    if (!i || atomic_fetch_sub(&i->refs, 1) != 1)
+        return;
+    gnutls_certificate_free_credentials(i->credentials);
+    free(i);
+}
+
+static struct identity *identity_of(struct tls_front *f)
+{
+    pthread_mutex_lock(&f->lock);
+    struct identity *i = f->identity;
+    atomic_fetch_add(&i->refs, 1);
+    pthread_mutex_unlock(&f->lock);
+    return i;
+}
 
 static void on_gone(uv_handle_t *h)
 {
@@ -75,6 +103,7 @@ static void conn_close(struct conn *c)
         close(c->app);
     }
     gnutls_deinit(c->tls);
+    identity_unref(c->identity);
     close(c->net);
     buf_free(&c->up);
     buf_free(&c->down);
@@ -276,7 +305,8 @@ static void conn_start(void *arg)
         return;
     }
     gnutls_priority_set(c->tls, f->priority);
-    gnutls_credentials_set(c->tls, GNUTLS_CRD_CERTIFICATE, f->credentials);
+    c->identity = identity_of(f);
+    gnutls_credentials_set(c->tls, GNUTLS_CRD_CERTIFICATE, c->identity->credentials);
     gnutls_certificate_server_set_request(c->tls, GNUTLS_CERT_IGNORE);
     gnutls_alpn_set_protocols(c->tls, &protocol, 1, 0);
     gnutls_session_ticket_enable_server(c->tls, &f->ticket_key);
@@ -328,12 +358,71 @@ static void front_free(struct tls_front *f)
 {
     for (size_t i = 0; i < f->lane_count; i++)
         loop_stop(f->lanes[i].loop);
-    if (f->credentials)
-        gnutls_certificate_free_credentials(f->credentials);
+    identity_unref(f->identity);
+    pthread_mutex_destroy(&f->lock);
     if (f->priority)
         gnutls_priority_deinit(f->priority);
     gnutls_free(f->ticket_key.data);
     free(f);
+}
+
+static gnutls_datum_t datum(Str s)
+{
+    return (gnutls_datum_t){.data = (unsigned char *)(uintptr_t)s.p, .size = (unsigned)s.n};
+}
+
+/* Which of the two it is that cannot be used: each is read alone first. */
+static int identity_fault(Str cert, Str key, struct err *err)
+{
+    gnutls_datum_t c = datum(cert), k = datum(key);
+    gnutls_x509_crt_t *list;
+    unsigned n = 0;
+    int r = gnutls_x509_crt_list_import2(&list, &n, &c, GNUTLS_X509_FMT_PEM, 0);
+    if (r < 0)
+        return err_set(err, ERR_INVALID, "the TLS certificate cannot be used: %s", gnutls_strerror(r));
+    for (unsigned i = 0; i < n; i++)
+        gnutls_x509_crt_deinit(list[i]);
+    gnutls_free(list);
+    gnutls_privkey_t alone;
+    r = gnutls_privkey_init(&alone);
+    if (r >= 0) {
+        r = gnutls_privkey_import_x509_raw(alone, &k, GNUTLS_X509_FMT_PEM, NULL, 0);
+        gnutls_privkey_deinit(alone);
+    }
+    return r < 0 ? err_set(err, ERR_INVALID, "the TLS key cannot be used: %s", gnutls_strerror(r)) : 0;
+}
+
+static struct identity *identity_create(Str cert, Str key, struct err *err)
+{
+    if (identity_fault(cert, key, err) < 0)
+        return NULL;
+    struct identity *i = calloc(1, sizeof *i);
+    if (!i || gnutls_certificate_allocate_credentials(&i->credentials) < 0)
+        die("out of memory");
+    i->refs = 1;
+    gnutls_datum_t c = datum(cert), k = datum(key);
+    int r = gnutls_certificate_set_x509_key_mem2(i->credentials, &c, &k, GNUTLS_X509_FMT_PEM, NULL, 0);
+    if (r >= 0)
+        return i;
+    if (r == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
+        err_set(err, ERR_INVALID, "the TLS key is not the certificate's");
+    else
+        err_set(err, ERR_INVALID, "the TLS certificate and key cannot be used: %s", gnutls_strerror(r));
+    identity_unref(i);
+    return NULL;
+}
+
+int tls_front_renew(struct tls_front *f, Str cert, Str key, struct err *err)
+{
+    struct identity *fresh = identity_create(cert, key, err);
+    if (!fresh)
+        return -1;
+    pthread_mutex_lock(&f->lock);
+    struct identity *old = f->identity;
+    f->identity = fresh;
+    pthread_mutex_unlock(&f->lock);
+    identity_unref(old);
+    return 0;
 }
 
 struct tls_front *tls_front_create(Str cert, Str key, size_t threads,
@@ -345,16 +434,13 @@ struct tls_front *tls_front_create(Str cert, Str key, size_t threads,
         die("out of memory");
     f->pass = pass;
     f->user = user;
-    gnutls_datum_t c = {.data = (unsigned char *)(uintptr_t)cert.p, .size = (unsigned)cert.n};
-    gnutls_datum_t k = {.data = (unsigned char *)(uintptr_t)key.p, .size = (unsigned)key.n};
-    int r = gnutls_certificate_allocate_credentials(&f->credentials);
-    if (r >= 0)
-        r = gnutls_certificate_set_x509_key_mem2(f->credentials, &c, &k, GNUTLS_X509_FMT_PEM, NULL, 0);
-    if (r < 0) {
-        err_set(err, ERR_INVALID, "the TLS certificate and key cannot be used: %s", gnutls_strerror(r));
+    pthread_mutex_init(&f->lock, NULL);
+    f->identity = identity_create(cert, key, err);
+    if (!f->identity) {
         front_free(f);
         return NULL;
     }
+    int r;
     r = gnutls_priority_init(&f->priority, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:%SERVER_PRECEDENCE", NULL);
     if (r >= 0)
         r = gnutls_session_ticket_key_generate(&f->ticket_key);

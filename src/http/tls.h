@@ -16,6 +16,8 @@ struct tls_front;
 NODISCARD struct tls_front *tls_front_create(Str cert, Str key, size_t threads,
                                              void (*pass)(void *user, int fd, const struct sockaddr *from, socklen_t n),
                                              void *user, struct err *err);
+/* Another certificate and key for connections from now on; those that are open keep theirs. -1 with *err: nothing changed. Any thread. */
+NODISCARD int tls_front_renew(struct tls_front *f, Str cert, Str key, struct err *err);
 /* Takes over an accepted, non-blocking socket. One thread at a time. */
 void tls_front_take(struct tls_front *f, int fd, const struct sockaddr *from, socklen_t n);
 /* Connections, those that still shake hands too. */

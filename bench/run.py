@@ -119,6 +119,10 @@ def measure_reference(o, work, postgres):
         say(f"reference listens after {server.listen_ms:.0f} ms, idle {result['idle']['rss']:.0f} MB")
         result["lives"]["sqlite"] = phases(o.build, server, 8 * o.scale, "reference, SQLite")
         result["after_load"] = memory(server.pid)
+    finally:
+        server.stop()
+    server = reference(o.peer, work / "reference-floods")
+    try:
         result["floods"] = measure_floods(server, 5 * o.scale, 500, "reference")
     finally:
         server.stop()

@@ -148,13 +148,17 @@ class Server:
             time.sleep(0.0005 if passed < 1 else 0.05)
         self.listen_ms = (time.monotonic() - begun) * 1000
 
-    def api(self, method, path, body=None):
+    def api(self, method, path, body=None, patience=90):
+        """The answer's JSON; a server that says 503 is asked again, as the published client does."""
         r = urllib.request.Request(self.api_url + path, method=method, headers={"Content-Type": "application/json"},
                                    data=None if body is None else json.dumps(body).encode())
         try:
             with urllib.request.urlopen(r, timeout=60) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as e:
+            if e.code == 503 and patience > 0:
+                time.sleep(1)
+                return self.api(method, path, body, patience - 1)
             raise RuntimeError(f"{method} {path}: {e.code} {e.read()[:500]!r}") from None
         return json.loads(text) if text else None
 

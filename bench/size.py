@@ -164,9 +164,13 @@ def measure_logs(server, seconds, connections=4, batch=500):
     def one(i):
         h = http.client.HTTPConnection(host, int(port), timeout=60)
         while time.monotonic() < deadline:
-            h.request("POST", "/api/logs/", body, {"Content-Type": "application/json"})
-            answer = h.getresponse()
-            answer.read()
+            try:
+                h.request("POST", "/api/logs/", body, {"Content-Type": "application/json"})
+                answer = h.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException):
+                h.close()
+                continue
             if answer.status == 201:
                 counts[i] += batch
             elif answer.status not in (429, 503):

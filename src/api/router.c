@@ -482,8 +482,12 @@ void api_handle(struct exchange *x, void *user)
     }
     Str rest = str_sub(path, sizeof API_BASE, path.n);
     bool open_to_all = str_eqz(rest, "health") || str_eqz(rest, "ready");
-    bool upgrade = exchange_is_upgrade(x); /* sockets ask for a token in their first message */
-    if (!open_to_all && !upgrade && !api_authorized(s, exchange_header(x, "Authorization"))) {
+    bool head = str_eqz(method, "HEAD");
+    struct match m = {.method = head ? 0 : method_index(method)};
+    bool found = match_path(a, root, rest, &m);
+    /* Sockets ask for a token in their first message; the header alone makes no socket of another route. */
+    bool socket = found && m.node->by_method[m.method]->kind == SOCKET && exchange_is_upgrade(x);
+    if (!open_to_all && !socket && !api_authorized(s, exchange_header(x, "Authorization"))) {
         exchange_add_header(x, "WWW-Authenticate", STR("Basic"));
         reply_text(x, 401, "exception_message", "Unauthorized");
         return;
@@ -492,9 +496,7 @@ void api_handle(struct exchange *x, void *user)
     if (!str_eqz(rest, "health") && !str_eqz(rest, "version") && version_refused(x, &info))
         return;
 
-    bool head = str_eqz(method, "HEAD");
-    struct match m = {.method = head ? 0 : method_index(method)};
-    if (!match_path(a, root, rest, &m)) {
+    if (!found) {
         if (m.other) {
             exchange_add_header(x, "Allow", allowed(a, m.other));
             reply_text(x, 405, "detail", "Method Not Allowed");

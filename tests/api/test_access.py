@@ -36,6 +36,8 @@ def test_every_route_asks(locked):
         target = re.sub(r"\{[^}]+\}", "x", path)
         status, _, text = locked.request(method, target, body={} if method != "GET" else None)
         assert (status, json.loads(text)) == (401, {"exception_message": "Unauthorized"}), (method, target)
+        headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+        assert locked.request(method, target, body={} if method != "GET" else None, headers=headers)[0] == 401, f"let in as a socket: {method} {target}"
     for wrong in ("Basic " + base64.b64encode(b"admin:wrong").decode(), "Basic ???", "Bearer nothing", "admin:correct horse", ""):
         assert locked.request("GET", "/admin/version", headers={"Authorization": wrong})[0] == 401
     assert locked.request("GET", "/admin/version", headers=BASIC)[0] == 200

@@ -216,17 +216,22 @@ def test_tallies(server):
     server.api("POST", "/flow_runs/", {"flow_id": runs[0]["flow_id"]})  # it has no state
     one_by_one = {"id": {"not_any_": [str(uuid.uuid4())]}}
 
-    def agree(path, body, own={}):
-        quick, slow = (server.api("POST", path, body | {"flow_runs": own | more}) for more in ({}, one_by_one))
-        now = datetime.now(timezone.utc)
-        for a, b in zip(quick, slow, strict=True) if isinstance(quick, list) else ():
-            for x, y in zip(a["states"], b["states"], strict=True):
+    def same(quick, slow):
+        """Equal, but for what goes on between the two questions."""
+        for a, b in zip(quick, slow) if isinstance(quick, list) else ():
+            for x, y in zip(a["states"], b["states"]):
                 for key in ("sum_estimated_run_time", "sum_estimated_lateness"):
-                    p, q = x.pop(key), y.pop(key)
                     moving = x["state_type"] not in ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
-                    assert abs(p - q) <= (x["count_runs"] * 30 if moving else 1e-3), (key, x, p, q)
-        assert quick == slow, (path, body, own)
-        return quick
+                    if abs(x.pop(key) - y.pop(key)) > (x["count_runs"] * 30 if moving else 1e-3):
+                        return False
+        return quick == slow
+
+    def agree(path, body, own={}):
+        for _ in range(3):  # a run may become late in between
+            quick, slow = (server.api("POST", path, body | {"flow_runs": own | more}) for more in ({}, one_by_one))
+            if same(quick, slow):
+                return quick
+        raise AssertionError((path, body, own, quick, slow))
 
     for seconds in (7, 61, 600, 1800, 3600, 5400, 86400):
         start = NOW - timedelta(seconds=r.randrange(7 * 3600), microseconds=r.randrange(10**6))

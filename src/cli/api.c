@@ -126,7 +126,7 @@ static int call(struct cli *x, const char *method, Str path, Str body, const str
             return api_no_server(x, err);
         if (err->code == ERR_NOT_FOUND && !strcmp(err->text, "Not Found")) /* the path, not the object: another server, or an older one */
             return err_set(err, ERR_NOT_FOUND, "%s %.*s%.*s: Not Found", method, STR_ARG(client_base_url(x->client)), STR_ARG(path));
-        if (err->code == ERR_IO && strstr(err->text, "resolve host")) {
+        if (err->code == ERR_IO && (strstr(err->text, "resolve host") || strstr(err->text, "host's name has no address"))) {
             Str origin = settings_origin(x->settings, "api.url");
             return err_set(err, ERR_IO, "no server answers at %.*s: the name of its host is not known here; the address stands in %.*s",
                            STR_ARG(client_base_url(x->client)), STR_ARG(origin));

@@ -123,7 +123,7 @@ static void put_common(struct buf *out, const char *program)
 
 static void put_settings(struct arena *a, struct buf *out)
 {
-    buf_z(out, ".SH ENVIRONMENT\n");
+    buf_z(out, ".SH ENVIRONMENT\n.ad l\n"); /* names longer than a line cannot be adjusted */
     buf_z(out, "Each setting is also a key of millpond.toml in the working directory and of a profile. The older names, "
                "PREFECT_ in front, count where ours are not set.\n");
     for (size_t i = 0; i < setting_count; i++) {

@@ -132,7 +132,7 @@ static void read_state(struct arena *a, const struct json *told, const struct ev
 {
     struct state *s = &r->state;
     struct state_details d;
-    record_init(&state_details_shape, &d);
+    shape_read(a, &state_details_shape, STR("{}"), &d); /* the defaults: not every sender has all keys */
     s->id = e->id;
     s->timestamp = e->occurred;
     s->type = json_get_str(told, STR("type"));

@@ -235,7 +235,7 @@ static size_t yaml_special(Str s, uint32_t *ret)
 /* Whether YAML reads the bare text back as this very string. */
 static bool yaml_plain(Str s)
 {
-    static const char *const others[] = {"true", "false", "null", "yes", "no", "on", "off", "~"};
+    static const char *const others[] = {"true", "false", "null", "yes", "no", "on", "off", "~", "<<"};
     if (!s.n || s.p[0] == ' ' || s.p[s.n - 1] == ' ' || strchr("-?:,[]{}#&*!|>'\"%@`=+.", s.p[0]) ||
         (s.p[0] >= '0' && s.p[0] <= '9' && s.n < 36))
         return false;

@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -11,11 +13,41 @@
 
 #define TRIES 8 /* to read what a claimed run needs */
 
-/* A claim on its way: $MILLPOND_HOME/claims/<flow run id> holds its transition and pool from before the claim is sent until
- * the run's supervisor has started, so that whoever finds it knows whether the pending run is ours. */
-static Str claim_path(struct hand *h, Uuid run)
+/* A claim on its way: $MILLPOND_HOME/claims/<worker>/<flow run id> holds its transition and pool from before the claim is sent until
+ * the run's supervisor has started, so that the next worker knows whether the pending run is one that was claimed here. The directory
+ * is locked for as long as its worker lives: only what a dead one left is taken over, and by one alone. */
+static Str claim_path(struct arena *a, Str dir, Uuid run)
 {
-    return str_fmt(h->arena, "%.*s/claims/%s", STR_ARG(h->crew->host.home), uuid_text(run).s);
+    return str_fmt(a, "%.*s/%s", STR_ARG(dir), uuid_text(run).s);
+}
+
+/* Opened and locked; -1 where somebody else has it, or it is none. */
+static int lock_directory(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+int claims_open(struct crew *c, struct err *err)
+{
+    c->claims = str_fmt(c->arena, "%.*s/claims/%s", STR_ARG(c->host.home), uuid_text(uuid_v7()).s);
+    if (dir_make(c->claims.p, err) < 0)
+        return -1;
+    c->claims_fd = lock_directory(c->claims.p);
+    return c->claims_fd < 0 ? err_errno(err, "locking %s", c->claims.p) : 0;
+}
+
+void claims_close(struct crew *c)
+{
+    if (c->claims_fd < 0)
+        return;
+    rmdir(c->claims.p); /* claims that were not carried out stay for the next worker */
+    close(c->claims_fd);
+    c->claims_fd = -1;
 }
 
 static void claim_record(struct hand *h, const struct job *j)
@@ -27,13 +59,13 @@ static void claim_record(struct hand *h, const struct job *j)
     jw_kz(&w, "pool", j->pool->name);
     jw_end(&w);
     struct err err;
-    if (file_replace(claim_path(h, j->run).p, buf_view(&b), /* durable: */ false, &err) < 0)
+    if (file_replace(claim_path(h->arena, h->crew->claims, j->run).p, buf_view(&b), /* durable: */ false, &err) < 0)
         log_at(LOG_WARN, "worker", "a claim could not be noted down, going on", "error=\"%s\"", err.text);
 }
 
 static void claim_forget(struct hand *h, Uuid run)
 {
-    unlink(claim_path(h, run).p);
+    unlink(claim_path(h->arena, h->crew->claims, run).p);
 }
 
 static void let_go(struct hand *h, struct job *j)
@@ -306,16 +338,16 @@ void job_claim(struct hand *h, struct job *j)
     }
 }
 
-/* One claim that is written down: 0 done with, -1 the API gave no answer. */
-static int recover(struct hand *h, Uuid run, struct err *err)
+/* One claim that a dead worker left in `dir`: 0 done with, -1 the API gave no answer. */
+static int recover(struct hand *h, Str dir, Uuid run, struct err *err)
 {
     struct crew *c = h->crew;
-    Str text;
+    Str text, path = claim_path(h->arena, dir, run);
     const struct json *claim, *v;
     Uuid transition, made;
-    if (file_read(h->arena, claim_path(h, run).p, 4096, &text, err) < 0 || !(claim = json_parse(h->arena, text, err)) ||
+    if (file_read(h->arena, path.p, 4096, &text, err) < 0 || !(claim = json_parse(h->arena, text, err)) ||
         !uuid_parse(json_get_str(claim, STR("transition")), &transition)) {
-        claim_forget(h, run);
+        unlink(path.p);
         return 0;
     }
     struct pool *p = crew_pool(c, json_get_str(claim, STR("pool")));
@@ -324,7 +356,7 @@ static int recover(struct hand *h, Uuid run, struct err *err)
     if (!(v = get(h, str_fmt(h->arena, "/flow_runs/%s", uuid_text(run).s), err))) {
         if (is_passing_error(err))
             return -1;
-        claim_forget(h, run);
+        unlink(path.p);
         return 0;
     }
     RunDirs dirs = {0};
@@ -332,17 +364,36 @@ static int recover(struct hand *h, Uuid run, struct err *err)
     bool full, ours = uuid_parse(json_str(json_path(v, "state.state_details.transition_id")), &made) &&
                       uuid_eq(made, transition) && str_eqz(json_get_str(v, STR("state_type")), "PENDING");
     if (!ours || dirs.n) {
-        claim_forget(h, run);
+        unlink(path.p);
         return 0;
     }
     if (!crew_reserve(c, run, p, &full))
         return 0;
+    if (rename(path.p, claim_path(h->arena, c->claims, run).p) < 0)
+        log_at(LOG_WARN, "worker", "a claim made before cannot be moved, going on", "flow_run=%s errno=%d", uuid_text(run).s, errno);
     struct job j = {.kind = JOB_CLAIM, .pool = p, .run = run, .stage = CLAIM_SUBMIT, .transition = transition,
                     .flow_run = strndup(v->raw.p, v->raw.n)};
     (void)uuid_parse(json_str(json_path(v, "state.id")), &j.state);
     log_at(LOG_INFO, "worker", "going on with a claim made before", "flow_run=%s", uuid_text(run).s);
     crew_add(c, j, 0);
     return 0;
+}
+
+static void recover_all(struct hand *h, Str dir)
+{
+    DIR *d = opendir(dir.p);
+    if (!d)
+        return;
+    for (struct dirent *e; (e = readdir(d));) {
+        Uuid run;
+        struct err err;
+        if (strlen(e->d_name) != 36 || !uuid_parse(str_of(e->d_name), &run) || crew_slot_pid(h->crew, run))
+            continue;
+        if (recover(h, dir, run, &err) < 0)
+            log_at(LOG_WARN, "worker", "a claim made before cannot be looked at, skipping", "flow_run=%s error=\"%s\"", e->d_name, err.text);
+    }
+    closedir(d);
+    rmdir(dir.p);
 }
 
 void claims_recover(struct hand *h)
@@ -352,12 +403,14 @@ void claims_recover(struct hand *h)
     if (!d)
         return;
     for (struct dirent *e; (e = readdir(d));) {
-        Uuid run;
-        struct err err;
-        if (strlen(e->d_name) != 36 || !uuid_parse(str_of(e->d_name), &run) || crew_slot_pid(h->crew, run))
+        if (e->d_name[0] == '.')
             continue;
-        if (recover(h, run, &err) < 0)
-            log_at(LOG_WARN, "worker", "a claim made before cannot be looked at, skipping", "flow_run=%s error=\"%s\"", e->d_name, err.text);
+        Str left = str_fmt(h->arena, "%.*s/%s", STR_ARG(dir), e->d_name);
+        int fd = lock_directory(left.p);
+        if (fd < 0)
+            continue;
+        recover_all(h, left);
+        close(fd);
     }
     closedir(d);
 }

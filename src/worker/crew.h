@@ -55,6 +55,8 @@ struct crew {
     struct worker_options o;
     struct infra_host host;
     struct arena *arena; /* of the texts in o and host */
+    Str claims;          /* directory of our claims on their way; claims_fd keeps it locked */
+    int claims_fd;
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct job *jobs;
@@ -98,6 +100,9 @@ void job_sweep(struct hand *h, struct pool *p);
 void job_cancel(struct hand *h, struct job *j);
 void job_teardown(struct hand *h, struct job *j);
 void job_claim(struct hand *h, struct job *j);
+/* Our directory of claims, for as long as we live. */
+NODISCARD int claims_open(struct crew *c, struct err *err);
+void claims_close(struct crew *c);
 /* Claims that a worker before us began: gone on with, or dropped. */
 void claims_recover(struct hand *h);
 /* Directories whose supervisor is dead get one that reports; those alive count as in hand. */

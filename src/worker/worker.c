@@ -400,7 +400,7 @@ static Str own_home(struct arena *a, Str given)
 
 static int crew_init(struct crew *c, const struct worker_options *o, struct err *err)
 {
-    *c = (struct crew){.o = *o, .arena = arena_create(), .event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    *c = (struct crew){.o = *o, .arena = arena_create(), .event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .claims_fd = -1};
     struct arena *a = c->arena;
     if (c->event < 0)
         return err_errno(err, "making an eventfd");
@@ -431,7 +431,7 @@ static int crew_init(struct crew *c, const struct worker_options *o, struct err 
         .worker_name = c->o.name,
         .api = o->api,
     };
-    if (dir_make(str_fmt(a, "%.*s/claims", STR_ARG(c->host.home)).p, err) < 0)
+    if (claims_open(c, err) < 0)
         return -1;
     if (!o->managed && !o->pool.n)
         return err_set(err, ERR_INVALID, "no work pool was named");
@@ -463,6 +463,7 @@ static void crew_clear(struct crew *c)
     while (c->slot_count)
         drop_slot(c, c->slots);
     free(c->slots);
+    claims_close(c);
     if (c->event >= 0)
         close(c->event);
     arena_free(c->arena);

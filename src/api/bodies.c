@@ -33,6 +33,7 @@ static const char *const holder_types[] = {"flow_run", "task_run", "deployment",
 static const char *const verdicts[] = {"ACCEPT", "REJECT", "ABORT", "WAIT", NULL};
 static const char *const details_types[] = {"accept_details", "reject_details", "abort_details", "wait_details", NULL};
 static const char *const bulk_run_status[] = {"CREATED", "FAILED", NULL};
+static const char *const state_types[] = {"SCHEDULED", "PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "CRASHED", "PAUSED", "CANCELLING", NULL};
 static const char *const node_kinds[] = {"flow-run", "task-run", NULL};
 
 /* clang-format off */
@@ -101,6 +102,8 @@ KEYS_ARE(schedule_runs,
     K(INT, "min_runs", 0, "At least so many", .min = 0, .max = LIMIT_SCHEDULE_RUNS),
     K(INT, "max_runs", 0, "At most so many", .min = 0, .max = LIMIT_SCHEDULE_RUNS))
 KEYS_ARE(set_state, STATE_KEY, FORCE_KEY)
+KEYS_ARE(flow_run_set_state, STATE_KEY, FORCE_KEY,
+    K(ENUM, "expected_state_type", 0, "Ours: where the run is in a state of another type by now, it stays there", .more = state_types))
 KEYS_ARE(slot_override, K(UUIDS, "slot_override", 0, "Task runs that hold a slot from now on; others hold none", .max = 10000))
 CLOSED_KEYS_ARE(switch, K(BOOL, "enabled", 0, "It acts", .dflt = "true"))
 CLOSED_KEYS_ARE(tag_limit,

@@ -39,7 +39,7 @@ struct answers {
 extern const struct resource bulk_delete_keys, bulk_set_state_keys, confirm_keys, count_events_keys, deployments_due_keys, events_filter_keys,
     flow_ids_keys, flow_run_ids_keys, give_slots_keys, heartbeat_keys, history_keys, include_secrets_keys, input_filter_keys, lease_duration_keys,
     lease_id_keys, offset_page_keys, page_keys, pool_due_keys, pool_slots_keys, queue_due_keys, result_storage_update_keys, resume_keys,
-    schedule_runs_keys, set_state_keys, slot_override_keys, switch_keys, tag_limit_keys, tag_slots_keys, take_lease_keys, take_slots_keys,
+    schedule_runs_keys, set_state_keys, flow_run_set_state_keys, slot_override_keys, switch_keys, tag_limit_keys, tag_slots_keys, take_lease_keys, take_slots_keys,
     task_workers_keys, ui_history_keys, validate_keys;
 extern const struct resource csrf_query, graph_query, include_secrets_query, page_token_query, states_of_flow_run_query, states_of_task_run_query,
     ui_query, version_query;

@@ -267,7 +267,7 @@ static void parse_proposal(struct call *c, struct state *ret, bool *ret_force)
     c->violations.prefix = before;
 }
 
-static int propose(struct call *c, Uuid id, const struct state *state, bool force, struct verdict_result *ret, struct err *err)
+static int propose(struct call *c, Uuid id, const struct state *state, bool force, unsigned expected, struct verdict_result *ret, struct err *err)
 {
     struct flow_run run;
     int rc = record_lock(c->conn, c->a, &flow_run_resource, id, &run, err);
@@ -276,6 +276,7 @@ static int propose(struct call *c, Uuid id, const struct state *state, bool forc
         return rc < 0 ? -1 : err_set(err, ERR_NOT_FOUND, "Flow run with id %s not found", uuid_text(id).s);
     }
     struct orchestration o = call_orchestration(c, POLICY_CORE, force);
+    o.expected = expected;
     return orchestrate_flow_run(&o, &run, state, ret, err);
 }
 
@@ -283,11 +284,12 @@ int flow_runs_set_state(struct call *c, struct err *err)
 {
     struct state state;
     bool force;
+    Str expected = call_str(c, "expected_state_type");
     parse_proposal(c, &state, &force);
     if (call_invalid(c, err) < 0)
         return -1;
     struct verdict_result result;
-    if (propose(c, c->id, &state, force, &result, err) < 0)
+    if (propose(c, c->id, &state, force, expected.n ? STATE_BIT(state_type_of(expected)) : 0, &result, err) < 0)
         return -1;
     c->status = result.wrote ? 201 : 200;
     verdict_print(&c->w, &result);
@@ -326,7 +328,7 @@ int flow_runs_bulk_set_state(struct call *c, struct err *err)
         struct err why;
         if (db_savepoint(c->conn, err) < 0)
             return -1;
-        bool failed = propose(c, ids.v[i], &one, force, &result, &why) < 0;
+        bool failed = propose(c, ids.v[i], &one, force, /* expected= */ 0, &result, &why) < 0;
         if (failed)
             result = (struct verdict_result){.verdict = VERDICT_ABORT, .reason = str_dup(c->a, str_of(why.text))};
         if ((failed ? db_rollback_to(c->conn, err) : db_release(c->conn, err)) < 0)

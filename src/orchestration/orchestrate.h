@@ -23,6 +23,7 @@ struct orchestration {
     Time now;
     enum policy policy;
     bool force; /* as POLICY_MINIMAL */
+    unsigned expected; /* STATE_BITs: a flow run in a state of another type stays there (not with `force`); 0: any */
     struct client_info client;
     struct outbox *out;
     const struct orchestration_settings *settings; /* NULL: the defaults */

@@ -37,6 +37,14 @@ static int prevent_duplicates(struct transition *t, struct err *err)
     return reject(t, STR("This run has made this state transition already."));
 }
 
+/* Who claims a run that it was told of some time ago wants it only as it was then: another may have run it to its end since. */
+static int stay_unless_expected(struct transition *t, struct err *err)
+{
+    if (!t->o->expected || (t->from >= 0 && (t->o->expected & STATE_BIT(t->from))))
+        return 0;
+    return abort_because(t, STR("The run is not in the expected state any more."));
+}
+
 /* ---- terminal states ---- */
 
 #define OVERWRITES_RESULT STR("A COMPLETED state that has a stored result cannot give way to one that has none.")
@@ -445,6 +453,7 @@ static int instrument(struct transition *t, struct err *err)
 static const struct rule core[] = {
     {"preserve_lease",            ANY_FROM,            ANY,                   preserve_lease, .transform = true},
     {"prevent_duplicates",        ANY_FROM,            ANY,                   prevent_duplicates},
+    {"stay_unless_expected",      ANY_FROM,            ANY,                   stay_unless_expected},
     {"leave_terminal",            STATES_TERMINAL,     ANY,                   leave_terminal, .cleanup = leave_terminal_undo},
     {"cancelling_ends_cancelled", S(CANCELLING),       ANY & ~S(CANCELLED),   cancelling_ends_cancelled},
     BYPASS,

@@ -297,7 +297,7 @@ void job_claim(struct hand *h, struct job *j)
     switch (j->stage) {
     case CLAIM_ASK:
         claim_record(h, j);
-        rc = propose(h, j->run, "PENDING", NULL, STR_NONE, j->transition, &state, &err);
+        rc = propose(h, j->run, "PENDING", NULL, STR_NONE, j->transition, /* expected: */ "SCHEDULED", &state, &err);
         if (rc < 0 && is_passing_error(&err)) {
             again(h, j);
             return;
@@ -329,7 +329,7 @@ void job_claim(struct hand *h, struct job *j)
             return;
         }
         free(TAKE(j->said));
-        rc = propose(h, j->run, j->final, NULL, str_of(j->why), uuid_v4(), &state, &err);
+        rc = propose(h, j->run, j->final, NULL, str_of(j->why), uuid_v4(), /* expected: */ NULL, &state, &err);
         if (rc < 0 && is_passing_error(&err))
             again(h, j);
         else

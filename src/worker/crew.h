@@ -112,8 +112,9 @@ void runs_lost(struct crew *c, Uuid run);
 
 /* Does trying again help? No answer, or one that says so. */
 bool is_passing_error(const struct err *err);
-/* One state for a run: 1 accepted, 0 refused (*ret has the state it is in), -1 no answer. */
-int propose(struct hand *h, Uuid run, const char *type, const char *name, Str message, Uuid transition,
+/* One state for a run, where it is in one of type `expected` (NULL: any): 1 accepted, 0 refused (*ret has the state it is in), -1 no
+ * answer. */
+int propose(struct hand *h, Uuid run, const char *type, const char *name, Str message, Uuid transition, const char *expected,
             const struct json **ret, struct err *err);
 
 /* Takes over what the API says of a pool. False where nobody here can serve it. */

@@ -304,7 +304,7 @@ void job_sweep(struct hand *h, struct pool *p)
     }
 }
 
-int propose(struct hand *h, Uuid run, const char *type, const char *name, Str message, Uuid transition,
+int propose(struct hand *h, Uuid run, const char *type, const char *name, Str message, Uuid transition, const char *expected,
             const struct json **ret, struct err *err)
 {
     AUTO(buf_free) struct buf b = BUF((size_t)64 << 10);
@@ -323,6 +323,8 @@ int propose(struct hand *h, Uuid run, const char *type, const char *name, Str me
     jw_kuuid(&w, "transition_id", transition);
     jw_end(&w);
     jw_end(&w);
+    if (expected)
+        jw_kz(&w, "expected_state_type", expected);
     jw_end(&w);
     const struct json *v;
     Str path = str_fmt(h->arena, "/flow_runs/%s/set_state", uuid_text(run).s);
@@ -345,7 +347,7 @@ static void cancel_without_place(struct hand *h, Uuid run, const char *why)
 {
     struct err err;
     const struct json *state;
-    if (propose(h, run, "CANCELLED", NULL, str_of(why), uuid_v4(), &state, &err) < 0)
+    if (propose(h, run, "CANCELLED", NULL, str_of(why), uuid_v4(), /* expected: */ NULL, &state, &err) < 0)
         log_at(LOG_WARN, "worker", "a cancelled run could not be marked, trying at the next look", "flow_run=%s error=\"%s\"",
                uuid_text(run).s, err.text);
 }

@@ -18,6 +18,7 @@ MEANT = [
     (r"bulk_(delete|set_state): body\.(flows|flow_runs|task_runs|deployments|work_pools|work_queues|work_pool_queues): extra$",
      "filters on other objects narrow what is deleted here too, and are not passed over"),
     (r"task_runs/(count|filter|history|paginate): body\.work_pools: extra$", "the pools' filter narrows task runs too, as it narrows flow runs"),
+    (r"POST /flow_runs/\{id\}/set_state: body\.expected_state_type: extra$", "ours: how a worker claims a run only as it was told of it"),
     (r"\.deployments\.is_schedule_active: extra$", "2.x's name of a filter is known to routes that came later"),
     (r": (body|body\[\])\.state\.(id|timestamp): extra$", "2.x's keys of a state are known to routes that came later"),
     (r"POST /deployments/paginate: answer\.results\[\]\.(infra_overrides|is_schedule_active|manifest_path|schedule|schedules\[\]\.(catchup|max_active_runs)): extra$",

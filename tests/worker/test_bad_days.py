@@ -4,6 +4,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,29 @@ def test_a_pool_that_changes_while_runs_wait(server, change):
                 assert "status code 4" in finish(server, run)["state"]["message"]
     finally:
         assert w.stop() == 0, w.text()
+
+
+def test_a_claim_that_comes_late():
+    """What a worker was told of, another may have run to its end since: its claim must not begin the run anew."""
+    server = FixedServer()
+    try:
+        pool(server, "late")
+        run = start(server, deployment(server, "late", "d", job_variables=shell("true")))
+
+        def propose(type, **more):
+            return server.api("POST", f"/flow_runs/{run}/set_state", {"state": {"type": type}} | more)
+
+        claim = {"state": {"type": "PENDING", "state_details": {"transition_id": str(uuid.uuid4())}}, "expected_state_type": "SCHEDULED"}
+        assert server.api("POST", f"/flow_runs/{run}/set_state", claim)["status"] == "ACCEPT"
+        again = server.api("POST", f"/flow_runs/{run}/set_state", claim)  # its answer was lost
+        assert again["status"] == "REJECT" and again["state"]["state_details"]["transition_id"] == claim["state"]["state_details"]["transition_id"]
+        propose("CRASHED")
+        assert propose("PENDING", expected_state_type="SCHEDULED")["status"] == "ABORT"
+        assert read(server, run)["state_type"] == "CRASHED"
+        assert propose("SCHEDULED")["status"] == "ACCEPT"
+        assert propose("PENDING", expected_state_type="SCHEDULED")["status"] == "ACCEPT"
+    finally:
+        assert server.stop() == 0
 
 
 def test_a_thousand_runs_and_two_workers():

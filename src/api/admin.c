@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <sodium.h>
 
-#define CSRF_LIFE HOUR
 
 /* The settings that clients and pages read, in the API's tree. */
 int admin_settings(struct call *c, struct err *err)
@@ -131,7 +130,12 @@ int admin_database_create(struct call *c, struct err *err)
 
 /* ---- CSRF ---- */
 
-/* Tokens are made from a key of this process and checked without the database: HMAC(client, hour). */
+/* Tokens are made from a key of this process and checked without the database: HMAC(client, period). */
+static Dur csrf_life(const struct call *c)
+{
+    return MAX(c->server->options->csrf_life, SEC);
+}
+
 static const unsigned char *csrf_key(void)
 {
     static unsigned char key[crypto_auth_KEYBYTES];
@@ -165,14 +169,14 @@ int csrf_token_read(struct call *c, struct err *err)
         violation_add(&c->violations, "value_error", STR("client"), NULL, "must be 1 to 200 bytes long");
         return call_invalid(c, err);
     }
-    int64_t period = c->now / CSRF_LIFE;
+    int64_t period = c->now / csrf_life(c);
     jw_object(&c->w);
     jw_kuuid(&c->w, "id", uuid_v4());
     jw_ktime(&c->w, "created", c->now);
     jw_ktime(&c->w, "updated", c->now);
     jw_kstr(&c->w, "token", csrf_token(c->a, client, period));
     jw_kstr(&c->w, "client", client);
-    jw_ktime(&c->w, "expiration", (period + 2) * CSRF_LIFE);
+    jw_ktime(&c->w, "expiration", (period + 2) * csrf_life(c));
     jw_end(&c->w);
     return 0;
 }
@@ -182,7 +186,7 @@ bool csrf_refused(struct call *c)
 {
     Str token = exchange_header(c->x, "Prefect-Csrf-Token"), client = exchange_header(c->x, "Prefect-Csrf-Client");
     const char *why = !token.n ? "Missing CSRF token." : !client.n ? "Missing client identifier." : NULL;
-    int64_t period = time_now() / CSRF_LIFE;
+    int64_t period = time_now() / csrf_life(c);
     if (!why) {
         bool fits = false;
         for (int64_t p = period - 1; p <= period; p++) {

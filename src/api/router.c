@@ -399,17 +399,48 @@ static void dispatch(struct call *c)
 
 /* ---- the way in ---- */
 
-static void cors(struct exchange *x)
+/* "*", or names with commas between. */
+static bool is_listed(Str list, Str name)
 {
-    if (exchange_header(x, "Origin").p)
-        exchange_add_header(x, "Access-Control-Allow-Origin", STR("*"));
+    if (str_eqz(str_trim(list), "*"))
+        return true;
+    for (Str one; str_cut(&list, ',', &one);)
+        if (str_ieq(str_trim(one), name))
+            return true;
+    return false;
 }
 
-static void reply_preflight(struct exchange *x)
+/* False for a page of an origin that may not: then its browser, which finds no header, keeps the answer from it. */
+static bool cors(const struct server_options *o, struct exchange *x)
 {
-    exchange_add_header(x, "Access-Control-Allow-Methods", STR("GET, POST, PUT, PATCH, DELETE, OPTIONS"));
-    Str wanted = exchange_header(x, "Access-Control-Request-Headers");
-    exchange_add_header(x, "Access-Control-Allow-Headers", wanted.p ? wanted : STR("*"));
+    Str origin = exchange_header(x, "Origin");
+    if (!origin.p)
+        return true;
+    bool all = str_eqz(str_trim(o->cors_origins), "*");
+    if (!all)
+        exchange_add_header(x, "Vary", STR("Origin"));
+    if (!is_listed(o->cors_origins, origin))
+        return false;
+    exchange_add_header(x, "Access-Control-Allow-Origin", all ? STR("*") : origin);
+    return true;
+}
+
+static void reply_preflight(const struct server_options *o, struct exchange *x, bool welcome)
+{
+    Str method = exchange_header(x, "Access-Control-Request-Method"), wanted = exchange_header(x, "Access-Control-Request-Headers"), rest = wanted;
+    const char *refused = !welcome ? "Pages of this origin may not use the API." :
+                          method.p && !is_listed(o->cors_methods, method) ? "Pages of other origins may not use this method." : NULL;
+    for (Str one; !refused && str_cut(&rest, ',', &one);)
+        if (str_trim(one).n && !is_listed(o->cors_headers, str_trim(one)))
+            refused = "Pages of other origins may not send these headers.";
+    if (refused) {
+        reply_text(x, 400, "detail", refused);
+        return;
+    }
+    bool all = str_eqz(str_trim(o->cors_methods), "*");
+    exchange_add_header(x, "Access-Control-Allow-Methods", all ? STR("GET, POST, PUT, PATCH, DELETE, OPTIONS") : o->cors_methods);
+    all = str_eqz(str_trim(o->cors_headers), "*");
+    exchange_add_header(x, "Access-Control-Allow-Headers", !all ? o->cors_headers : wanted.p ? wanted : STR("*"));
     exchange_add_header(x, "Access-Control-Max-Age", STR("600"));
     exchange_reply(x, 200, NULL, NULL);
 }
@@ -455,7 +486,8 @@ static bool redirected(struct exchange *x, struct arena *a, Str rest)
     (void)match_path(a, root, other, &m);
     if (!m.other)
         return false;
-    exchange_add_header(x, "Location", str_fmt(a, API_BASE "/%.*s", STR_ARG(other)));
+    Str query = exchange_query_text(x);
+    exchange_add_header(x, "Location", str_fmt(a, API_BASE "/%.*s%s%.*s", STR_ARG(other), query.n ? "?" : "", STR_ARG(query)));
     exchange_reply(x, 307, NULL, NULL);
     return true;
 }
@@ -469,9 +501,9 @@ void api_handle(struct exchange *x, void *user)
     struct server *s = user;
     struct arena *a = exchange_arena(x);
     Str path = exchange_path(x), method = exchange_method(x);
-    cors(x);
+    bool welcome = cors(s->options, x);
     if (str_eqz(method, "OPTIONS")) {
-        reply_preflight(x);
+        reply_preflight(s->options, x, welcome);
         return;
     }
     if (str_eqz(path, "/openapi.json")) /* as published: at the root too */

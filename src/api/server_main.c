@@ -29,7 +29,7 @@
 #define DRAIN_GRACE (30 * SEC)
 /* Seconds between looks for managed pools that another server of the same database has made. */
 #define POOLS_LOOK 30
-/* How long events and logs are kept. */
+#define TLS_FILE_MOST ((size_t)1 << 20)
 
 static Str read_file(struct arena *a, Str path, struct err *err)
 {
@@ -38,10 +38,13 @@ static Str read_file(struct arena *a, Str path, struct err *err)
         err_errno(err, "%.*s", STR_ARG(path));
         return STR_NONE;
     }
-    char text[65536];
-    size_t n = fread(text, 1, sizeof text, f);
+    char *text = arena_alloc(a, TLS_FILE_MOST + 1);
+    size_t n = fread(text, 1, TLS_FILE_MOST + 1, f);
     fclose(f);
-    return str_dup(a, (Str){text, n});
+    if (n <= TLS_FILE_MOST)
+        return (Str){text, n};
+    err_set(err, ERR_TOO_LARGE, "%.*s: larger than 1 MiB, so no certificate or key", STR_ARG(path));
+    return STR_NONE;
 }
 
 /* Both databases of a workspace: for SQLite a second file beside the first, for PostgreSQL a second schema. */
@@ -259,12 +262,37 @@ static void unsubscribe_wait(struct loop *loop, struct subscription *subscriptio
     sem_destroy(&l.done);
 }
 
+static void end_now(int sig)
+{
+    static const char text[] = "told to stop again: ending at once\n";
+    UNUSED(sig);
+    ssize_t done = write(STDERR_FILENO, text, sizeof text - 1);
+    UNUSED(done);
+    _exit(1);
+}
+
+/* What was acknowledged is on disk: nothing of it is lost by not waiting for what is under way. */
+static void let_a_second_signal_end_it(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM), sigaddset(&set, SIGINT);
+    signal(SIGTERM, end_now);
+    signal(SIGINT, end_now);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static sigset_t waited_for(void)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM), sigaddset(&set, SIGINT), sigaddset(&set, SIGHUP), sigaddset(&set, SIGCHLD), sigaddset(&set, SIGUSR1);
     return set;
+}
+
+static bool is_loopback(Str host)
+{
+    return str_starts(host, STR("127.")) || str_eqz(host, "::1") || str_ieq(host, STR("localhost"));
 }
 
 static int run(struct arena *a, struct server *s, struct workspace *ws, struct err *err)
@@ -281,6 +309,9 @@ static int run(struct arena *a, struct server *s, struct workspace *ws, struct e
     s->http = http_server_start(&http, err);
     if (!s->http)
         return -1;
+    if (!o->auth_string.n && !is_loopback(o->host))
+        log_at(LOG_WARN, "server", "whoever reaches this address may do everything: set PREFECT_SERVER_API_AUTH_STRING to user:password",
+               "host=\"%.*s\"", STR_ARG(o->host));
     Str host = str_find(o->host, STR(":")) >= 0 ? str_fmt(a, "[%.*s]", STR_ARG(o->host)) : o->host;
     int port = http_server_port(s->http);
     const char *scheme = http.tls_cert.n ? "https" : "http";
@@ -296,6 +327,7 @@ static int run(struct arena *a, struct server *s, struct workspace *ws, struct e
 
     log_at(LOG_INFO, "server", "stopping", "pending=%zu", http_server_pending(s->http));
     s->draining = true;
+    let_a_second_signal_end_it();
     if (child.pid > 0) {
         kill(child.pid, SIGTERM); /* its runs go on under their supervisors */
         waitpid(child.pid, NULL, 0);

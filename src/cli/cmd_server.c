@@ -68,6 +68,7 @@ static const struct tuning {
     size_t at;
     bool count;
 } tunings[] = {
+    {"server.api.csrf_token_expiration", offsetof(struct server_options, csrf_life)},
     {"server.services.scheduler.min_scheduled_time", offsetof(struct server_options, services.min_scheduled_time)},
     {"server.services.scheduler.max_scheduled_time", offsetof(struct server_options, services.max_scheduled_time)},
     {"server.services.scheduler.min_runs", offsetof(struct server_options, services.min_runs), true},
@@ -120,6 +121,9 @@ static int start_options(struct cli *x, struct server_options *ret, struct err *
         .tls_cert = option_or_setting(x, "tls-cert", "server.tls_cert_file"),
         .tls_key = option_or_setting(x, "tls-key", "server.tls_key_file"),
         .auth_string = settings_text(s, "server.api.auth_string"),
+        .cors_origins = settings_text(s, "server.api.cors_allowed_origins"),
+        .cors_methods = settings_text(s, "server.api.cors_allowed_methods"),
+        .cors_headers = settings_text(s, "server.api.cors_allowed_headers"),
         .csrf = settings_bool(s, "server.api.csrf_protection_enabled"),
         .allow_reset = settings_bool(s, "server.database.allow_reset"),
         .forget_secrets = args_flag(&x->args, "forget-secrets", false),
@@ -336,7 +340,8 @@ static int status(struct cli *x, struct err *err)
 
 static const struct command commands[] = {
     {.name = "start", .summary = "Start the server", .run = start,
-     .details = "It listens when it has printed its address. SIGTERM and Ctrl-C end it once all it has accepted is done.",
+     .details = "It listens when it has printed its address. SIGTERM and Ctrl-C end it once all it has accepted is done; a second one ends it at once."
+                " Pages of other origins may use it as PREFECT_SERVER_CORS_ALLOWED_ORIGINS says (all of them, unless set).",
      .options = OPTIONS({"host", NULL, VALUE_TEXT, 0, "Address to listen on", .setting = "server.api.host"},
                         {"port", NULL, VALUE_INT, 0, "Port to listen on; 0 takes a free one", .setting = "server.api.port"},
                         OPTION_DATABASE,

@@ -20,6 +20,11 @@ Str exchange_path(const struct exchange *x)
     return x->path;
 }
 
+Str exchange_query_text(const struct exchange *x)
+{
+    return x->query;
+}
+
 Str exchange_body(const struct exchange *x)
 {
     return buf_view(&x->body);

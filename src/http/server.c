@@ -204,6 +204,8 @@ static enum MHD_Result queue_error(struct exchange *x, int status, const char *m
 {
     struct reply r = {0};
     reply_error(&r, status, message);
+    if (status == 503)
+        exchange_add_header(x, "Retry-After", STR("1"));
     exchange_tell(x, status);
     enum MHD_Result result = queue(x, &r);
     buf_free(&r.body);

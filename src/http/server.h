@@ -47,6 +47,7 @@ size_t http_server_connections(const struct http_server *s);
 struct arena *exchange_arena(struct exchange *x);
 Str exchange_method(const struct exchange *x);
 Str exchange_path(const struct exchange *x); /* as sent: percent-encoded, without the query */
+Str exchange_query_text(const struct exchange *x); /* as sent, without the question mark; "" where none */
 Str exchange_body(const struct exchange *x); /* "" where none */
 Str exchange_header(const struct exchange *x, const char *name); /* STR_NONE where absent */
 /* The decoded value of the first such key; STR_NONE where absent. */

@@ -243,7 +243,7 @@ static const char *advice(const struct err *why)
     case ERR_INVALID:
     case ERR_UNPROCESSABLE:
     case ERR_TOO_LARGE:
-        return "Correct the job variables of the deployment or of the run, or the work pool's base job template, and start the run again.";
+        return "Correct it where it is set (the deployment, its job variables or the run's, the work pool's base job template), and start the run again.";
     case ERR_NOT_FOUND:
         return "Make what is missing, or take the reference to it out of the job variables, and start the run again.";
     default:

@@ -167,10 +167,52 @@ static int probe(struct infra_context *cx, struct buf *notes, struct err *err)
     return sandbox_probe(notes, err);
 }
 
+/* Whether a run may have something there: the machine's system; its own folders, which are empty before its first step. */
+static bool is_inside(Str path, bool first)
+{
+    static const struct {
+        const char *dir;
+        bool own;
+    } dirs[] = {{"/usr"}, {"/bin"}, {"/sbin"}, {"/lib"}, {"/lib32"}, {"/lib64"}, {"/libx32"}, {"/opt"}, {"/tmp", true}, {"/var/tmp", true},
+                {"/dev/shm", true}, {SANDBOX_HOME, true}};
+    for (size_t i = 0; i < COUNT_OF(dirs); i++) {
+        size_t n = strlen(dirs[i].dir);
+        if (str_starts(path, str_of(dirs[i].dir)) && (path.n == n || (path.p[n] == '/' && !(dirs[i].own && first))))
+            return true;
+    }
+    return false;
+}
+
+/* Code that lies in a folder of the machine it was deployed from: said before an environment is built for nothing. */
+static int check_code(const struct infra_run *run, struct err *err)
+{
+    const struct json *steps = json_getz(run->deployment, "pull_steps");
+    for (size_t i = 0; json_is(steps, JSON_ARRAY) && i < steps->array.n; i++) {
+        const struct json *step = &steps->array.items[i];
+        if (!json_is(step, JSON_OBJECT) || step->object.n < 1)
+            continue;
+        Str name = step->object.members[0].key;
+        bool folder = str_ends(name, STR(".set_working_directory"));
+        if (!folder && !str_ends(name, STR(".git_clone")))
+            continue;
+        Str path = json_get_str(&step->object.members[0].value, folder ? STR("directory") : STR("repository"));
+        if (str_starts(path, STR("file://")))
+            path = str_sub(path, 7, path.n);
+        if (str_starts(path, STR("/")) && !is_inside(path, i == 0))
+            return err_set(err, ERR_INVALID, "the deployment's code lies in %.*s, a folder that no sandbox shows: deploy from a git repository that is reached by"
+                                             " https or ssh, or to a process pool on that machine", STR_ARG(str_sub(path, 0, 200)));
+    }
+    return 0;
+}
+
 static int check(struct infra_context *cx, const struct infra_run *run, struct err *err)
 {
     struct run_spec s;
-    return fill(cx, run, &s, err) < 0 ? -1 : s.container.p ? 0 : plan(cx, &s, err);
+    if (fill(cx, run, &s, err) < 0)
+        return -1;
+    if (s.container.p) /* an image may have it */
+        return 0;
+    return check_code(run, err) < 0 ? -1 : plan(cx, &s, err);
 }
 
 static int submit(struct infra_context *cx, const struct infra_run *run, Str *ret_identifier, struct err *err)

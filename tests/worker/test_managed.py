@@ -105,6 +105,27 @@ def test_nothing_is_left_behind(server):
         assert left_behind(server, ends) == ([], [], [], [], [])
 
 
+@pytest.mark.parametrize("steps", [[{"prefect.deployments.steps.set_working_directory": {"directory": "/home/me/project"}}],
+                                   [{"prefect.deployments.steps.git_clone": {"repository": "/home/me/project"}}],
+                                   [{"prefect.deployments.steps.git_clone": {"repository": "file:///tmp/project", "branch": "main"}}]])
+def test_code_in_a_folder_of_the_machine(server, steps):
+    """It is said at once what to do, not by what breaks in the sandbox."""
+    run = start(server, deployment(server, "managed", "folder", pull_steps=steps))
+    done = finish(server, run, 20)
+    assert done["state_type"] == "CRASHED" and "a folder that no sandbox shows" in done["state"]["message"]
+    assert any("https or ssh" in line and "start the run again" in line for line in messages(server, run, "millpond.worker"))
+
+
+@pytest.mark.parametrize("steps", [[{"prefect.deployments.steps.git_clone": {"repository": "https://example.com/a.git"}}],
+                                   [{"prefect.deployments.steps.set_working_directory": {"directory": "/usr/share"}}],
+                                   [{"prefect.deployments.steps.run_shell_script": {"script": "true"}},
+                                    {"prefect.deployments.steps.set_working_directory": {"directory": "/tmp/a"}}], [{}]])
+def test_code_that_a_run_may_have(server, steps):
+    run = start(server, deployment(server, "managed", "folder", pull_steps=steps), shell("echo begun"))
+    finish(server, run, 20)
+    assert messages(server, run, "millpond.output") == ["begun"]
+
+
 def test_limits(server):
     d = deployment(server, "managed", "limits")
     done, _, _ = output(server, d, "sleep 100", timeout=1)

@@ -290,6 +290,39 @@ static sigset_t waited_for(void)
     return set;
 }
 
+/* With TLS the worker for managed pools, and its runs, come by a door of their own: the certificate bears the name by which others
+ * come, and need not be one that a run's client trusts. On the loopback, plain, with the same auth string. Its port stays the same over
+ * restarts ($MILLPOND_HOME/local-port), for runs that outlive the server. */
+static struct http_server *local_door(struct arena *a, const struct http_options *front, const struct server_options *o, struct err *err)
+{
+    const char *path = str_z(a, str_fmt(a, "%.*s/local-port", STR_ARG(o->home)));
+    struct http_options local = *front;
+    int before = 0;
+    FILE *f = fopen(path, "re");
+    if (f && (fscanf(f, "%d", &before) != 1 || before < 1024 || before > 65535))
+        before = 0;
+    if (f)
+        fclose(f);
+    local.host = STR("127.0.0.1");
+    local.port = before;
+    local.threads = 1;
+    local.tls_cert = local.tls_key = STR_NONE;
+    struct http_server *s = http_server_start(&local, err);
+    if (!s && before) {
+        log_at(LOG_WARN, "server", "runs that outlived the last server cannot report: their port is taken", "port=%d error=\"%s\"", before, err->text);
+        local.port = 0;
+        s = http_server_start(&local, err);
+    }
+    if (!s || http_server_port(s) == before)
+        return s;
+    f = fopen(path, "we");
+    if (!f || fprintf(f, "%d\n", http_server_port(s)) < 0)
+        log_at(LOG_WARN, "server", "the port for managed runs cannot be noted down: runs that outlive this server cannot report", "file=\"%s\"", path);
+    if (f)
+        fclose(f);
+    return s;
+}
+
 static bool is_loopback(Str host)
 {
     return str_starts(host, STR("127.")) || str_eqz(host, "::1") || str_ieq(host, STR("localhost"));
@@ -319,6 +352,13 @@ static int run(struct arena *a, struct server *s, struct workspace *ws, struct e
     fflush(stdout);
     bool any = str_eqz(o->host, "0.0.0.0") || str_eqz(o->host, "::");
     char *url = str_z(a, str_fmt(a, "%s://%.*s:%d/api", scheme, STR_ARG(any ? STR("127.0.0.1") : host), port));
+    struct http_server *local = NULL;
+    if (http.tls_cert.n && !o->no_managed) {
+        local = local_door(a, &http, o, err);
+        if (!local)
+            return err_wrap(err, "the address for managed runs");
+        url = str_z(a, str_fmt(a, "http://127.0.0.1:%d/api", http_server_port(local)));
+    }
     struct child child = {0};
     struct subscriber who = {.topics = TOPIC_BIT(TOPIC_POOL_CHANGED), .deliver = on_pool_changed};
     if (!o->no_managed)
@@ -333,6 +373,8 @@ static int run(struct arena *a, struct server *s, struct workspace *ws, struct e
         waitpid(child.pid, NULL, 0);
     }
     http_server_quiesce(s->http);
+    if (local)
+        http_server_stop(local, DRAIN_GRACE);
     http_server_stop(s->http, DRAIN_GRACE);
     s->http = NULL;
     if (child.pools)

@@ -202,10 +202,13 @@ static enum MHD_Result queue(struct exchange *x, struct reply *r)
 
 static enum MHD_Result queue_error(struct exchange *x, int status, const char *message)
 {
+    struct header retry = {STR("Retry-After"), STR("1")};
     struct reply r = {0};
     reply_error(&r, status, message);
-    if (status == 503)
-        exchange_add_header(x, "Retry-After", STR("1"));
+    if (status == 503) { /* not in the exchange: an abandoned one is its handler's */
+        r.headers.v = &retry;
+        r.headers.n = 1;
+    }
     exchange_tell(x, status);
     enum MHD_Result result = queue(x, &r);
     buf_free(&r.body);

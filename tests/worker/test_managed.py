@@ -350,3 +350,30 @@ def test_warm(server):
     server.stop()
     wait_for(lambda: not spares(server))
     server.start()
+
+
+def test_server_that_speaks_tls(server, tmp_path):
+    """Its managed runs need not trust its certificate, nor does that bear the loopback's name; a run outlives a kill of the server."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", cert,
+                    "-days", "2", "-subj", "/CN=flows.example"], check=True, capture_output=True)
+    s = FixedServer(managed=True, env={"MILLPOND_SERVER_TLS_CERT_FILE": str(cert), "MILLPOND_SERVER_TLS_KEY_FILE": str(key)})
+
+    def by_the_local_door():
+        port = Path(s.home, "local-port").read_text().strip()
+        s.root = f"http://127.0.0.1:{port}"
+        s.url = s.root + "/api"
+        return port
+    port = by_the_local_door()
+    pool(s, "managed", "prefect:managed")
+    d = deployment(s, "managed", "d")
+    assert finish(s, start(s, d, shell("echo $PREFECT_API_URL")), 20)
+    run = start(s, d, shell("echo begun; sleep 4; echo ended"))
+    wait_for(lambda: "begun" in messages(s, run, "millpond.output"))
+    s.kill()
+    s.start()
+    assert by_the_local_door() == port
+    finish(s, run, 20)
+    assert messages(s, run, "millpond.output") == ["begun", "ended"]
+    wait_for(lambda: not run_dirs(s), 20)
+    assert s.stop() == 0, s.tail()

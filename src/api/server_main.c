@@ -342,6 +342,9 @@ static int run(struct arena *a, struct server *s, struct workspace *ws, struct e
     s->http = http_server_start(&http, err);
     if (!s->http)
         return -1;
+    struct http_server *local = http.tls_cert.n && !o->no_managed ? local_door(a, &http, o, err) : NULL;
+    if (http.tls_cert.n && !o->no_managed && !local)
+        return err_wrap(err, "the address for managed runs");
     if (!o->auth_string.n && !is_loopback(o->host))
         log_at(LOG_WARN, "server", "whoever reaches this address may do everything: set PREFECT_SERVER_API_AUTH_STRING to user:password",
                "host=\"%.*s\"", STR_ARG(o->host));
@@ -352,13 +355,8 @@ static int run(struct arena *a, struct server *s, struct workspace *ws, struct e
     fflush(stdout);
     bool any = str_eqz(o->host, "0.0.0.0") || str_eqz(o->host, "::");
     char *url = str_z(a, str_fmt(a, "%s://%.*s:%d/api", scheme, STR_ARG(any ? STR("127.0.0.1") : host), port));
-    struct http_server *local = NULL;
-    if (http.tls_cert.n && !o->no_managed) {
-        local = local_door(a, &http, o, err);
-        if (!local)
-            return err_wrap(err, "the address for managed runs");
+    if (local)
         url = str_z(a, str_fmt(a, "http://127.0.0.1:%d/api", http_server_port(local)));
-    }
     struct child child = {0};
     struct subscriber who = {.topics = TOPIC_BIT(TOPIC_POOL_CHANGED), .deliver = on_pool_changed};
     if (!o->no_managed)
@@ -373,8 +371,10 @@ static int run(struct arena *a, struct server *s, struct workspace *ws, struct e
         waitpid(child.pid, NULL, 0);
     }
     http_server_quiesce(s->http);
-    if (local)
+    if (local) {
+        http_server_quiesce(local);
         http_server_stop(local, DRAIN_GRACE);
+    }
     http_server_stop(s->http, DRAIN_GRACE);
     s->http = NULL;
     if (child.pools)
